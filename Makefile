@@ -1,0 +1,55 @@
+# Every chore is one word. The virtual environment is made on first use and renewed when its inputs change.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 15500
+DATA ?= ./synap-data
+
+.PHONY: serve test check format docs bench soak clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make serve [PORT=15500] [DATA=./synap-data]   run a server"
+	@echo "make test    all tests           make check   lint, types, layers, generated docs"
+	@echo "make bench   measure             make soak    long crash and fuzz runs"
+	@echo "make docs    renew docs/commands.md           make format  renew formatting"
+
+$(VENV)/.runtime: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Synap needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+serve: $(VENV)/.runtime
+	@exec $(BIN)/synap serve --port $(PORT) --data $(DATA)
+
+test: $(VENV)/.dev
+	$(BIN)/pytest -n auto --dist worksteal
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m synap.commands --check docs/commands.md
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.dev
+	$(BIN)/python -m synap.commands docs/commands.md
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+soak: $(VENV)/.dev
+	$(BIN)/pytest -m soak -n 2
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,322 @@
+"""The `synap` program. Exit codes: 0 done, 1 failed, 2 a bad setting or argument, 3 a journal it will not open.
+
+Imports that cost time stay inside the commands that need them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from synap import __version__, config
+
+if TYPE_CHECKING:
+    from synap.journal.recovery import Progress
+
+FAILED, BAD_SETTING, BAD_JOURNAL = 1, 2, 3
+PROGRESS_AFTER_SECS = 1.0
+SNAPSHOT_NICENESS = 10
+
+program = typer.Typer(
+    help="A durable command server: keys, data structures, queues, streams and pub/sub behind one JSON endpoint.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+journal = typer.Typer(help="Look at a journal that no server has open.", no_args_is_help=True)
+program.add_typer(journal, name="journal")
+
+Config = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.")]
+Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")]
+Data = Annotated[str | None, typer.Option(help="Data directory.")]
+FsyncMode = Annotated[str | None, typer.Option(help="always, everysec or never.")]
+LogFormat = Annotated[str | None, typer.Option(help="text or json.")]
+DataDirectory = Annotated[Path, typer.Option("--data", help="Data directory.")]
+
+
+@program.command()
+def serve(
+    host: Host = None,
+    port: Port = None,
+    data: Data = None,
+    fsync: FsyncMode = None,
+    config_file: Config = None,
+    log_format: LogFormat = None,
+    insecure: Annotated[bool, typer.Option(help="Listen beyond this machine although nobody has to log in.")] = False,
+) -> None:
+    """Run a server until SIGTERM or SIGINT."""
+    loaded = _settings(
+        config_file,
+        {
+            "server.host": host,
+            "server.port": port,
+            "server.data": data,
+            "journal.fsync": fsync,
+            "log.format": log_format,
+        },
+    )
+    settings = loaded.settings
+    if not config.is_loopback(settings.server.host) and not insecure:
+        _fail(
+            BAD_SETTING,
+            f"{loaded.origins['server.host']}: server.host: {settings.server.host} can be reached from other machines"
+            " and requests need no credential; add --insecure if that is intended",
+        )
+    import uvloop
+
+    from synap import log
+    from synap.journal import JournalDamaged
+    from synap.journal.directory import DirectoryInUse
+
+    log.configure(settings.log.level, settings.log.format)
+    try:
+        uvloop.run(_serve(settings))
+    except DirectoryInUse as error:
+        _fail(BAD_SETTING, f"{loaded.origins['server.data']}: server.data: {error}")
+    except JournalDamaged as error:
+        _fail(BAD_JOURNAL, str(error))
+    except OSError as error:
+        _fail(BAD_SETTING, str(error))
+
+
+async def _serve(settings: config.Settings) -> None:
+    import asyncio
+    import signal
+
+    from synap.server import Server
+
+    server = Server(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, server.request_stop)
+    await server.start()
+    with _recovery_bar() as show:
+        progress = await server.recover(show)
+    if server.phase == "serving":
+        print(  # noqa: T201
+            f"Synap {__version__} ready at http://{settings.server.host}:{server.port} "
+            f"(data {settings.server.data}, fsync {settings.journal.fsync}, LSN {progress.lsn})",
+            flush=True,
+        )
+        await server.wait_stopped()
+    await server.close()
+
+
+@contextmanager
+def _recovery_bar() -> Iterator[Callable[[Progress], None]]:
+    """A progress bar on a terminal, once recovery takes longer than a moment."""
+    import time
+
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    started = time.monotonic()
+    with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("Recovering", visible=False)
+
+        def show(progress: Progress) -> None:
+            bar.update(
+                task,
+                total=progress.bytes_total,
+                completed=progress.bytes_done,
+                visible=time.monotonic() - started > PROGRESS_AFTER_SECS,
+                description=f"Recovering, {progress.records:,} records",
+            )
+
+        yield show
+
+
+@program.command(context_settings={"ignore_unknown_options": True})
+def call(
+    command: Annotated[str, typer.Argument(help="Name of the command: kv.set")],
+    fields: Annotated[list[str] | None, typer.Argument(help="Payload fields: key=greeting value='\"hello\"'")] = None,
+    url: Annotated[str, typer.Option(envvar="SYNAP_URL", help="The server.")] = "http://127.0.0.1:15500",
+) -> None:
+    """Run one command on a running server. A field's value is JSON, or else text as it stands."""
+    import json
+    import urllib.error
+    import urllib.request
+
+    from rich.console import Console
+
+    payload = dict(_field(text) for text in fields or [])
+    body = json.dumps({"command": command, "payload": payload}).encode()
+    request = urllib.request.Request(  # noqa: S310
+        f"{url.rstrip('/')}/api/v1/command", body, {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request) as response:  # noqa: S310
+            reply = response.read()
+    except urllib.error.HTTPError as error:
+        reply = error.read()
+    except (urllib.error.URLError, ValueError, OSError) as error:
+        _fail(FAILED, f"{url}: {getattr(error, 'reason', error)}")
+    try:
+        answer = json.loads(reply)
+        succeeded = answer["success"]
+    except (ValueError, KeyError, TypeError):
+        _fail(FAILED, f"{url} does not answer like a Synap server")
+    if succeeded:
+        Console().print_json(json.dumps(answer["payload"]))
+    else:
+        _fail(FAILED, f"{answer['error']['code']}: {answer['error']['message']}")
+
+
+@program.command(name="config")
+def show_config(config_file: Config = None) -> None:
+    """Show the effective settings and where each came from."""
+    import msgspec
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    loaded = _settings(config_file, {})
+    table = Table("setting", "value", "from", box=box.SIMPLE)
+    for section, values in msgspec.to_builtins(loaded.settings).items():
+        for key, value in values.items():
+            table.add_row(f"{section}.{key}", str(value), loaded.origins[f"{section}.{key}"])
+    Console().print(table)
+
+
+@program.command()
+def version() -> None:
+    """Show the version."""
+    typer.echo(__version__)
+
+
+@journal.command()
+def verify(data: DataDirectory) -> None:
+    """Check every record of every segment, and every snapshot."""
+    from synap.journal import tools
+
+    sound = True
+    for finding in tools.verify(_existing(data)):
+        state = "intact"
+        if finding.error is not None:
+            torn = "torn, cut off at the next start" if finding.is_torn else "DAMAGED"
+            state = f"{torn} at offset {finding.error.offset}: {finding.error.reason}"
+            sound = sound and finding.is_torn
+        span = (
+            f"records {finding.first_lsn} to {finding.last_lsn}"
+            if finding.records
+            else f"up to record {finding.last_lsn}"
+        )
+        typer.echo(f"{finding.path}: {span}, {finding.size} bytes, {state}")
+    if not sound:
+        raise typer.Exit(BAD_JOURNAL)
+
+
+@journal.command()
+def repair(data: DataDirectory) -> None:
+    """Cut the journal at its first damaged record; what is cut is kept beside it."""
+    from synap.journal import tools
+
+    with _locked(data):
+        side_files = tools.repair(data)
+    for path in side_files:
+        typer.echo(f"kept what was cut: {path}")
+    typer.echo("the journal can be opened" if side_files else "the journal is intact, nothing to do")
+
+
+@journal.command()
+def dump(
+    data: DataDirectory,
+    from_lsn: Annotated[int, typer.Option(help="First record to show.")] = 0,
+) -> None:
+    """Print every record as one line of JSON."""
+    import orjson
+
+    from synap.journal import tools
+
+    with _journal_errors():
+        for record in tools.dump(_existing(data), from_lsn):
+            line = {
+                "lsn": record.lsn,
+                "time": record.time,
+                "command": record.command,
+                "payload": orjson.Fragment(bytes(record.payload)),
+            }
+            typer.echo(orjson.dumps(line))
+
+
+@journal.command(hidden=True)
+def snapshot(data: DataDirectory) -> None:
+    """Write a snapshot of all sealed segments; a server starts this beside itself."""
+    import gc
+
+    from synap.commands import TABLE
+    from synap.commands.executor import Executor
+    from synap.commands.state import State
+    from synap.journal import snapshot as snapshots
+
+    os.nice(SNAPSHOT_NICENESS)
+    gc.disable()
+    with _journal_errors():
+        snapshots.advance(_existing(data), Executor(TABLE, State()))
+
+
+def main() -> None:
+    """Entry point."""
+    program()
+
+
+def _settings(file: Path | None, flags: dict[str, Any]) -> config.Loaded:
+    try:
+        return config.load(file, os.environ, flags)
+    except config.BadSetting as error:
+        _fail(BAD_SETTING, str(error))
+
+
+def _field(text: str) -> tuple[str, Any]:
+    import json
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        _fail(BAD_SETTING, f"expected field=value, got {text!r}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _existing(data: Path) -> Path:
+    if not data.is_dir():
+        _fail(BAD_SETTING, f"{data} is not a directory")
+    return data
+
+
+@contextmanager
+def _locked(data: Path) -> Iterator[None]:
+    from synap.journal.directory import DirectoryInUse, DirectoryLock
+
+    try:
+        lock = DirectoryLock(_existing(data))
+    except DirectoryInUse as error:
+        _fail(BAD_SETTING, str(error))
+    with lock, _journal_errors():
+        yield
+
+
+@contextmanager
+def _journal_errors() -> Iterator[None]:
+    from synap.journal import JournalDamaged
+
+    try:
+        yield
+    except JournalDamaged as error:
+        _fail(BAD_JOURNAL, str(error))
+    except OSError as error:
+        _fail(FAILED, str(error))
+
+
+def _fail(status: int, message: str) -> NoReturn:
+    sys.stdout.flush()
+    typer.echo(f"synap: {message}", err=True)
+    raise typer.Exit(status)

@@ -1,0 +1,446 @@
+"""The live path: request bytes in, reply out, and what changed the state handed to the journal.
+
+    decode ─▶ gates (phase, disk, memory, key length) ─▶ handler ─▶ journal ─▶ reply
+
+A reply may leave once the journal has reached `reply.lsn` at the level `reply.ack`; the transport waits for
+that (journal/committer.py). A read waits for the same: what it saw may have been written in the same tick.
+
+`answer` serves a whole request body, `call` one command whose payload the caller has at hand. Both are
+synchronous, so nothing comes between the commands of a batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, cast
+
+import msgspec
+import orjson
+
+from synap.clock import Clock, Millis
+from synap.commands import envelope, packed
+from synap.commands.envelope import Batch, Entry
+from synap.commands.executor import CLOCK, TRANSACTION, Bound, Call, Executor, Memory, Transaction
+from synap.commands.table import Unchanged
+from synap.engines import eviction
+from synap.errors import (
+    DiskFull,
+    Internal,
+    InvalidRequest,
+    MemoryLimit,
+    PayloadTooLarge,
+    SynapError,
+    Unavailable,
+    UnknownCommand,
+)
+
+log = logging.getLogger("synap.dispatcher")
+
+WRITTEN, SYNCED = 0, 1
+ACKS = ("written", "synced")
+_ACKS_JSON = (b'"written"', b'"synced"')
+
+_EVICT = "kv.evict"
+_encode_payload = msgspec.json.Encoder().encode
+
+
+class Log(Protocol):
+    """What the dispatcher needs of a journal."""
+
+    failure: OSError | None
+    """Why the journal takes no writes at present."""
+
+    def append(self, lsn: int, time: Millis, name: bytes, payload: bytes) -> None:
+        """Take a record, to be written at the end of the tick."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on requests and on memory. 0 bytes of memory means no bound."""
+
+    max_batch: int = 10_000
+    max_key_bytes: int = 65_536
+    memory_bytes: int = 0
+    memory_policy: str = "noeviction"
+
+
+class Reply(msgspec.Struct, gc=False):
+    """A rendered answer, and what must be durable before it leaves."""
+
+    status: int
+    body: bytes
+    lsn: int
+    ack: int
+    wrote: bool
+    request_id: bytes
+    is_packed: bool = False
+
+    def refused(self, error: SynapError) -> Reply:
+        """The answer instead, when the journal did not get that far."""
+        body = envelope.failure(error, self.request_id)
+        if self.is_packed:
+            body = packed.from_json(body)
+        return Reply(error.status, body, 0, WRITTEN, False, self.request_id, self.is_packed)
+
+
+class Outcome(NamedTuple):
+    """A command's result as JSON, and what must be durable before it is told."""
+
+    payload: bytes
+    lsn: int
+    ack: int
+    wrote: bool
+    missing: bool
+    """The result says `found: false`."""
+
+
+class _Transaction:
+    """What an atomic batch or an idempotent request gathers for its one record."""
+
+    __slots__ = ("calls", "memories")
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.memories: list[Memory] = []
+
+
+class _BatchRun:
+    """A batch on its way through: the strongest acknowledgement asked for, and whether it may have written."""
+
+    __slots__ = ("level", "now", "transaction", "wrote")
+
+    def __init__(self, level: int, now: Millis) -> None:
+        self.level = level
+        self.now = now
+        self.transaction: _Transaction | None = None
+        self.wrote = False
+
+
+class Dispatcher:
+    """Executes requests. One per server."""
+
+    def __init__(
+        self, executor: Executor, journal: Log, clock: Clock, limits: Limits, default_ack: int = WRITTEN
+    ) -> None:
+        self.refusal: Unavailable | None = None
+        """Set while the server starts or drains: every command is answered with it."""
+        self.errors_by_code: dict[str, int] = {}
+        self.bound = {name: b for name, b in executor.bound.items() if not b.command.internal}
+        self._executor = executor
+        self._state = executor.state
+        self._journal = journal
+        self._clock = clock
+        self._now = clock.now
+        self._limits = limits
+        self._max_key_bytes = limits.max_key_bytes
+        self._memory_bytes = limits.memory_bytes
+        self._default_ack = default_ack
+        self._expired_recorded = 0
+        self._ids = itertools.count(1)
+        self._id_prefix = secrets.token_hex(8).encode()
+
+    def answer(self, body: bytes, idempotency_key: str | None = None, ack: str | None = None) -> Reply:
+        """The reply to a JSON body; the header values stand in for absent envelope fields. Never raises."""
+        request_id = b""
+        try:
+            request = envelope.decode(body if body.isascii() else envelope.checked(body))
+            given = request.request_id
+            request_id = self._new_request_id() if given is None else orjson.dumps(given)
+            key = request.idempotency_key or idempotency_key
+            ack = request.ack or ack
+            level = self._default_ack if ack is None else _level(ack)
+            if type(request) is Batch:
+                return self._answer_batch(request, request_id, key, level)
+            return self._answer_entry(cast(Entry, request), request_id, key, level)
+        except Exception as error:
+            return self._answer_failure(error, request_id or self._request_id_of(body))
+
+    def answer_packed(self, body: bytes, idempotency_key: str | None = None, ack: str | None = None) -> Reply:
+        """`answer` for a MessagePack body."""
+        try:
+            reply = self.answer(packed.to_json(body), idempotency_key, ack)
+        except InvalidRequest as error:
+            reply = self.refuse(error)
+        reply.body = packed.from_json(reply.body)
+        reply.is_packed = True
+        return reply
+
+    def refuse(self, error: SynapError) -> Reply:
+        """The reply to a request that never got as far as a command."""
+        return self._answer_failure(error, self._new_request_id())
+
+    def call(self, command: str, payload: bytes, idempotency_key: str | None = None, ack: str | None = None) -> Outcome:
+        """Run one command whose `payload` is UTF-8 JSON. Raises SynapError."""
+        try:
+            level = self._default_ack if ack is None else _level(ack)
+            bound = self._find(command)
+            now = self._now()
+            if idempotency_key is not None and bound.writes:
+                entry = self._once(bound, msgspec.Raw(payload), idempotency_key, now, None)
+                return Outcome(envelope.payload_of_entry(entry), self._state.lsn, level, True, False)
+            result = self._run(bound, payload, now, None)
+            missing = result.get("found") is False
+            return Outcome(orjson.dumps(result), self._state.lsn, level, bound.writes, missing)
+        except Exception as error:
+            raise self._failure(error) from None
+
+    def sweep(self, limit: int) -> None:
+        """Free up to `limit` keys that time has removed."""
+        now = self._now()
+        self._state.sweep(now, limit)
+        if self._state.expired_total() != self._expired_recorded:
+            self.record_time(now)
+
+    def record_time(self, now: Millis | None = None) -> None:
+        """Journal how late it is, so that no restart on a slower clock undoes what time has done."""
+        if self._journal.failure is None:
+            self._append(CLOCK.encode(), b"{}", self._now() if now is None else now)
+
+    def ready(self) -> None:
+        """The state is recovered: begin to execute commands."""
+        self._clock.advance_to(self._state.time)
+        self._expired_recorded = self._state.expired_total()
+        self.refusal = None
+
+    # One command
+
+    def _answer_entry(self, entry: Entry, request_id: bytes, key: str | None, level: int) -> Reply:
+        bound = self.bound.get(entry.command) or self._find(entry.command)
+        now = self._now()
+        if not bound.writes:
+            payload = orjson.dumps(self._run(bound, entry.payload, now, None))
+            return Reply(200, envelope.success(payload, request_id), self._state.lsn, level, False, request_id)
+        if key is None:
+            payload = orjson.dumps(self._run(bound, entry.payload, now, None))
+        else:
+            payload = envelope.payload_of_entry(self._once(bound, entry.payload, key, now, None))
+        lsn = self._state.lsn
+        return Reply(200, envelope.written(payload, request_id, _ACKS_JSON[level], lsn), lsn, level, True, request_id)
+
+    def _answer_failure(self, error: Exception, request_id: bytes) -> Reply:
+        failure = self._failure(error)
+        seen_lsn = self._state.lsn if self.refusal is None else 0
+        return Reply(
+            failure.status, envelope.failure(failure, request_id), seen_lsn, self._default_ack, False, request_id
+        )
+
+    def _run(self, bound: Bound, raw: bytes, now: Millis, transaction: _Transaction | None) -> Mapping[str, Any]:
+        """Validate, pass the gates, execute, and journal what changed something."""
+        payload, raw = self._admitted(bound, raw, now, transaction)
+        try:
+            result = bound.handler(self._state, payload, now)
+        except SynapError:
+            bound.failed += 1
+            raise
+        bound.succeeded += 1
+        if bound.writes:
+            if type(result) is not Unchanged:
+                if transaction is None:
+                    self._append(bound.tag, raw, now)
+                else:
+                    transaction.calls.append(Call(bound.name, msgspec.Raw(raw)))
+        elif self._state.expired_total() != self._expired_recorded:
+            self.record_time(now)
+        return result
+
+    def _admitted(self, bound: Bound, raw: bytes, now: Millis, transaction: _Transaction | None) -> tuple[Any, bytes]:
+        """The payload for the handler and the bytes for the journal. Raises what the gates refuse."""
+        try:
+            payload = bound.payload(raw)
+            if self.refusal is not None:
+                raise self.refusal
+            if len(raw) > self._max_key_bytes:
+                self._check_keys(bound, payload)
+            if bound.writes:
+                if self._journal.failure is not None:
+                    raise DiskFull.because(self._journal.failure)
+                if self._memory_bytes and bound.command.grows and self._state.used_bytes > self._memory_bytes:
+                    self._make_room(now, transaction)
+            if bound.command.admit is not None:
+                payload = bound.command.admit(payload)
+                raw = _encode_payload(payload)
+        except SynapError:
+            bound.rejected += 1
+            raise
+        return payload, raw
+
+    def _once(self, bound: Bound, raw: bytes, key: str, now: Millis, transaction: _Transaction | None) -> bytes:
+        """The batch entry for a command with an idempotency key: remembered, or run and remembered now."""
+
+        def run(transaction: _Transaction) -> bytes:
+            failed = bound.failed
+            try:
+                return envelope.entry_success(orjson.dumps(self._run(bound, raw, now, transaction)))
+            except SynapError as error:
+                if bound.failed == failed:  # refused before it ran: the next try may succeed
+                    raise
+                return envelope.entry_failure(error)
+
+        return self._remembered(bound.tag + b"\0" + raw, key, now, transaction, run)
+
+    def _remembered(
+        self,
+        request: bytes,
+        key: str,
+        now: Millis,
+        transaction: _Transaction | None,
+        run: Callable[[_Transaction], bytes],
+    ) -> bytes:
+        if not 1 <= len(key) <= envelope.IDEMPOTENCY_KEY_CHARS_MAX:
+            raise InvalidRequest(
+                f"expected an idempotency key of 1 to {envelope.IDEMPOTENCY_KEY_CHARS_MAX} characters, got {len(key)}"
+            )
+        fingerprint = hashlib.blake2b(request, digest_size=16).digest()
+        found = self._state.idempotency.find(key, fingerprint, now)
+        if found is not None:
+            return found
+        outer, transaction = transaction, transaction or _Transaction()
+        reply = run(transaction)
+        memory = Memory(key, fingerprint, msgspec.Raw(reply))
+        self._executor.remember([memory], now)
+        transaction.memories.append(memory)
+        if outer is None:
+            self._append_transaction(transaction, now)
+        return reply
+
+    # Batches
+
+    def _answer_batch(self, batch: Batch, request_id: bytes, key: str | None, level: int) -> Reply:
+        if len(batch.commands) > self._limits.max_batch:
+            raise PayloadTooLarge(
+                f"commands: expected at most {self._limits.max_batch} in a batch, got {len(batch.commands)}",
+                limit=self._limits.max_batch,
+            )
+        if self.refusal is not None:
+            raise self.refusal
+        run = _BatchRun(level, self._now())
+        if key is not None:
+            results = self._batch_once(batch.commands, key, run)
+        else:
+            if batch.atomic:
+                run.transaction = _Transaction()
+            results = b",".join([self._run_entry(raw, run) for raw in batch.commands])
+            if run.transaction is not None:
+                self._append_transaction(run.transaction, run.now)
+        lsn = self._state.lsn
+        ack = _ACKS_JSON[run.level] if run.wrote else None
+        return Reply(200, envelope.batch_response(results, request_id, ack, lsn), lsn, run.level, run.wrote, request_id)
+
+    def _batch_once(self, commands: list[msgspec.Raw], key: str, run: _BatchRun) -> bytes:
+        if self._journal.failure is not None:
+            raise DiskFull.because(self._journal.failure)
+
+        def execute(transaction: _Transaction) -> bytes:
+            run.transaction = transaction
+            return b"[%b]" % b",".join([self._run_entry(raw, run) for raw in commands])
+
+        run.wrote = True
+        return self._remembered(b"\0".join((b"batch", *commands)), key, run.now, None, execute)[1:-1]
+
+    def _run_entry(self, raw: msgspec.Raw, run: _BatchRun) -> bytes:
+        try:
+            entry = envelope.decode_single(raw)
+            bound = self.bound.get(entry.command) or self._find(entry.command)
+            if entry.ack is not None:
+                run.level = max(run.level, _level(entry.ack))
+            run.wrote = run.wrote or bound.writes
+            if entry.idempotency_key is not None and bound.writes:
+                return self._once(bound, entry.payload, entry.idempotency_key, run.now, run.transaction)
+            return envelope.entry_success(orjson.dumps(self._run(bound, entry.payload, run.now, run.transaction)))
+        except Exception as error:
+            return envelope.entry_failure(self._failure(error))
+
+    # Journal
+
+    def _append(self, name: bytes, payload: bytes, now: Millis) -> None:
+        state = self._state
+        state.lsn += 1
+        state.time = now
+        self._journal.append(state.lsn, now, name, payload)
+        self._expired_recorded = state.expired_total()
+
+    def _append_transaction(self, transaction: _Transaction, now: Millis) -> None:
+        if transaction.calls or transaction.memories:
+            payload = _encode_payload(Transaction(transaction.calls, transaction.memories))
+            self._append(TRANSACTION.encode(), payload, now)
+
+    # Gates and failures
+
+    def _find(self, name: str) -> Bound:
+        bound = self.bound.get(name)
+        if bound is None:
+            suggestion = envelope.nearest(name, self.bound)
+            hint = f"; did you mean {suggestion}?" if suggestion else "; GET /api/v1/commands lists them all"
+            raise UnknownCommand(f"there is no command {name[:100]!r}{hint}", suggestion=suggestion)
+        return bound
+
+    def _check_keys(self, bound: Bound, payload: Any) -> None:
+        for key in _keys(bound.command.keys, payload):
+            if len(key.encode()) > self._max_key_bytes:
+                raise PayloadTooLarge(
+                    f"expected a key of at most {self._max_key_bytes} bytes, got {len(key.encode())}",
+                    limit=self._max_key_bytes,
+                )
+
+    def _make_room(self, now: Millis, transaction: _Transaction | None) -> None:
+        """Evict, as the policy says, until memory is below its limit. Raises MemoryLimit when that fails."""
+        keyspace, policy = self._state.keyspace, self._limits.memory_policy
+        keyspace.sweep(now)
+        keys = eviction.victims(keyspace, policy, self._state.used_bytes - self._memory_bytes, now)
+        if keys:
+            raw = _encode_payload({"keys": keys})
+            evict = self._executor.bound[_EVICT]
+            evict.handler(self._state, evict.decode(raw), now)
+            if transaction is None:
+                self._append(evict.tag, raw, now)
+            else:
+                transaction.calls.append(Call(_EVICT, msgspec.Raw(raw)))
+        if self._state.used_bytes > self._memory_bytes:
+            raise MemoryLimit(
+                f"the data takes {self._state.used_bytes} bytes of the {self._memory_bytes} allowed and policy"
+                f" {policy} frees no more; delete keys or raise memory.limit_bytes",
+                used_bytes=self._state.used_bytes,
+                limit_bytes=self._memory_bytes,
+                policy=policy,
+            )
+
+    def _failure(self, error: Exception) -> SynapError:
+        """The error to tell, counted; a bug is logged under an incident id and told only by that."""
+        if isinstance(error, RecursionError):
+            error = envelope.too_deep()
+        if not isinstance(error, SynapError):
+            incident = secrets.token_hex(8)
+            log.error("incident %s", incident, exc_info=error)
+            error = Internal(f"an unexpected error, logged as incident {incident}", incident=incident)
+        self.errors_by_code[error.code] = self.errors_by_code.get(error.code, 0) + 1
+        return error
+
+    def _new_request_id(self) -> bytes:
+        return b'"%b-%d"' % (self._id_prefix, next(self._ids))
+
+    def _request_id_of(self, body: bytes) -> bytes:
+        given = envelope.request_id_of(body)
+        return self._new_request_id() if given is None else orjson.dumps(given)
+
+
+def _level(ack: str) -> int:
+    try:
+        return ACKS.index(ack)
+    except ValueError:
+        raise InvalidRequest(f"ack: expected one of {', '.join(ACKS)}, got {ack[:40]!r}") from None
+
+
+def _keys(fields: tuple[str, ...], payload: Any) -> Iterator[str]:
+    """The keys a payload names: a field may hold one, a list of them, pairs with a key, or a map by key."""
+    if isinstance(payload, tuple):
+        yield payload[0]
+        return
+    for field in fields:
+        value = getattr(payload, field)
+        for item in (value,) if isinstance(value, str) else value or ():
+            yield item if isinstance(item, str) else item.key

@@ -1,0 +1,250 @@
+"""The JSON around a command: decoding requests, encoding replies, and errors that say where the mistake is.
+
+    {"command": "kv.set", "payload": {...}}                       one command
+    {"type": "batch", "commands": [{...}, {...}]}                  many, answered in order
+
+Payloads and values stay the raw bytes of the request. msgspec checks the JSON grammar of everything it
+passes over, but neither UTF-8 nor a nesting limit of our own; `checked` adds both.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from itertools import accumulate
+from typing import Annotated, Any, Literal
+
+import msgspec
+import orjson
+
+from synap.commands.table import payload_fields
+from synap.errors import BY_CODE, InvalidPayload, InvalidRequest, SynapError
+
+NESTING_LEVELS_MAX = 512
+IDEMPOTENCY_KEY_CHARS_MAX = 255
+
+EMPTY_OBJECT = msgspec.Raw(b"{}")
+
+IdempotencyKey = Annotated[str, msgspec.Meta(min_length=1, max_length=IDEMPOTENCY_KEY_CHARS_MAX)]
+
+
+class Entry(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """One command, alone or in a batch."""
+
+    command: str
+    payload: msgspec.Raw = EMPTY_OBJECT
+    request_id: str | None = None
+    type: Literal["request"] | None = None
+    version: str | None = None
+    idempotency_key: IdempotencyKey | None = None
+    ack: str | None = None
+
+
+class Batch(msgspec.Struct, forbid_unknown_fields=True, tag_field="type", tag="batch", gc=False):
+    """Many commands that nobody else's command comes between."""
+
+    commands: list[msgspec.Raw]
+    request_id: str | None = None
+    version: str | None = None
+    atomic: bool = False
+    idempotency_key: IdempotencyKey | None = None
+    ack: str | None = None
+
+
+class _Kind(msgspec.Struct, gc=False):
+    type: msgspec.Raw = msgspec.Raw(b"null")
+    request_id: msgspec.Raw = msgspec.Raw(b"null")
+
+
+decode_entry: Callable[[bytes], Entry] = msgspec.json.Decoder(Entry).decode
+_decode_batch: Callable[[bytes], Batch] = msgspec.json.Decoder(Batch).decode
+_decode_kind: Callable[[bytes], _Kind] = msgspec.json.Decoder(_Kind).decode
+
+_VALIDATION = re.compile(r"(?P<what>.*?)(?: - at `(?:key in )?(?P<path>[^`]*)`)?", re.DOTALL)
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_MISSING_FIELD = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
+
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_NOT_BRACKETS = bytes(b for b in range(256) if b not in b"[]{}")
+_DEPTH_BLOCK = 256
+
+
+def checked(body: bytes) -> bytes:
+    """The body, when it is UTF-8. Raises InvalidRequest."""
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(f"the body is not UTF-8: byte {error.start} is 0x{body[error.start]:02x}") from None
+    return body
+
+
+def decode(body: bytes) -> Entry | Batch:
+    """The request in `body`, which `checked` has passed. Raises InvalidRequest."""
+    try:
+        return decode_entry(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        entry_error = error
+    try:
+        return _decode_batch(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        if _is_batch(body):
+            raise invalid_request(error, Batch) from None
+    raise invalid_request(entry_error, Entry)
+
+
+def decode_single(body: bytes) -> Entry:
+    """One command of a batch. Raises InvalidRequest."""
+    try:
+        return decode_entry(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise invalid_request(error, Entry) from None
+
+
+def _is_batch(body: bytes) -> bool:
+    try:
+        return bytes(_decode_kind(body).type) == b'"batch"'
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return False
+
+
+def request_id_of(body: bytes) -> str | None:
+    """The request id of a body that could not be decoded, when it can be made out all the same."""
+    try:
+        return msgspec.json.decode(_decode_kind(body).request_id, type=str)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+
+
+def check_nesting(raw: bytes) -> None:
+    """Raise InvalidRequest when `raw`, well-formed JSON, nests deeper than the limit."""
+    if len(raw) <= 2 * NESTING_LEVELS_MAX or raw.count(b"[") + raw.count(b"{") <= NESTING_LEVELS_MAX:
+        return
+    brackets = _STRING.sub(b"", raw).translate(None, _NOT_BRACKETS)
+    depth = 0
+    for start in range(0, len(brackets), _DEPTH_BLOCK):
+        block = brackets[start : start + _DEPTH_BLOCK]
+        opened = block.count(b"[") + block.count(b"{")
+        if depth + opened > NESTING_LEVELS_MAX:
+            steps = (1 if byte in b"[{" else -1 for byte in block)
+            if max(accumulate(steps, initial=depth)) > NESTING_LEVELS_MAX:
+                raise too_deep()
+        depth += 2 * opened - len(block)
+
+
+def invalid_request(error: Exception, form: type) -> InvalidRequest:
+    """What was wrong with an envelope."""
+    if isinstance(error, RecursionError):
+        return too_deep()
+    if isinstance(error, UnicodeDecodeError):
+        return InvalidRequest("the body is not UTF-8")
+    if isinstance(error, msgspec.ValidationError):
+        path, message, details = _explain(error, form, root="")
+        return InvalidRequest(f"{path}: {message}" if path else message, **details)
+    return InvalidRequest(f"the body is not a JSON envelope: {str(error)[:200]}")
+
+
+def invalid_payload(error: msgspec.ValidationError, form: Any) -> InvalidPayload:
+    """What was wrong with a payload; `details.path` names the place."""
+    path, message, details = _explain(error, form, root="payload")
+    return InvalidPayload(f"{path}: {message}", path=path, **details)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like `name`, if any is like it."""
+    matches = difflib.get_close_matches(name[:100], list(known), n=1)
+    return matches[0] if matches else None
+
+
+def too_deep() -> InvalidRequest:
+    """The refusal of a body past the nesting limit."""
+    return InvalidRequest(f"the body is nested deeper than {NESTING_LEVELS_MAX} levels")
+
+
+def _explain(error: msgspec.ValidationError, form: Any, *, root: str) -> tuple[str, str, dict[str, Any]]:
+    match = _VALIDATION.fullmatch(str(error))
+    what, path = (match["what"], match["path"] or "") if match else (str(error), "")
+    path = (root + path.removeprefix("$")).removeprefix(".")
+    inside = f"{path}." if path else ""
+    if unknown := _UNKNOWN_FIELD.fullmatch(what):
+        name = unknown[1][:200]
+        suggestion = nearest(name, sorted(_all_fields(form)))
+        hint = f"; did you mean {suggestion!r}?" if suggestion else ""
+        return f"{inside}{name}", f"unknown field{hint}", {"suggestion": suggestion}
+    if missing := _MISSING_FIELD.fullmatch(what):
+        return f"{inside}{missing[1]}", "required, but missing", {}
+    message = what.replace("`", "")
+    return path, message[:1].lower() + message[1:], {}
+
+
+def _all_fields(form: Any) -> set[str]:
+    """Field names of a payload type and of the types its fields are made of."""
+    fields: set[str] = set()
+    pending: list[Any] = [form]
+    while pending:
+        current = pending.pop()
+        pending.extend(getattr(current, "__args__", ()))
+        if isinstance(current, type) and issubclass(current, msgspec.Struct) and (names := payload_fields(current)):
+            fields |= names
+            pending.extend(f.type for f in msgspec.structs.fields(current))
+    return fields
+
+
+# Replies. They are put together from bytes: the payload is already encoded, the rest is constant.
+
+
+def success(payload: bytes, request_id: bytes) -> bytes:
+    """The reply to a read. `request_id` is JSON."""
+    return b'{"type":"response","request_id":%b,"status":"success","success":true,"payload":%b}' % (
+        request_id,
+        payload,
+    )
+
+
+def written(payload: bytes, request_id: bytes, ack: bytes, lsn: int) -> bytes:
+    """The reply to a write. `request_id` and `ack` are JSON."""
+    return b'{"type":"response","request_id":%b,"status":"success","success":true,"ack":%b,"lsn":%d,"payload":%b}' % (
+        request_id,
+        ack,
+        lsn,
+        payload,
+    )
+
+
+def failure(error: SynapError, request_id: bytes) -> bytes:
+    """The reply to a request that failed. `request_id` is JSON."""
+    return b'{"type":"response","request_id":%b,"status":"error","success":false,"error":%b}' % (
+        request_id,
+        orjson.dumps(error.as_dict()),
+    )
+
+
+def batch_response(results: bytes, request_id: bytes, ack: bytes | None, lsn: int) -> bytes:
+    """The reply to a batch; `results` holds the encoded entries with commas, `ack` is set when it may have written."""
+    durability = b"" if ack is None else b',"ack":%b,"lsn":%d' % (ack, lsn)
+    return b'{"type":"batch_response","request_id":%b%b,"results":[%b]}' % (request_id, durability, results)
+
+
+def entry_success(payload: bytes) -> bytes:
+    """The result of one command of a batch."""
+    return b'{"status":"success","payload":%b}' % payload
+
+
+def entry_failure(error: SynapError) -> bytes:
+    """The result of one command of a batch that failed."""
+    return b'{"status":"error","error":%b}' % orjson.dumps(error.as_dict())
+
+
+def payload_of_entry(entry: bytes) -> bytes:
+    """The payload inside an `entry_success`; raises the error inside an `entry_failure`."""
+    result = msgspec.json.decode(entry, type=_Result)
+    if result.error is not None:
+        raise BY_CODE[result.error["code"]](result.error["message"], **result.error["details"])
+    return bytes(result.payload)
+
+
+class _Result(msgspec.Struct):
+    status: str
+    payload: msgspec.Raw = EMPTY_OBJECT
+    error: dict[str, Any] | None = None

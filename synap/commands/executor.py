@@ -1,0 +1,121 @@
+"""The deterministic middle: the command table applied to the state, one record at a time.
+
+Live requests, crash recovery, snapshots and replicas all change the state through `run`, so there is
+nothing to keep in step: same records in, same state out.
+
+Two commands exist only in the journal. `system.transaction` holds calls that stand or fall together (an
+atomic batch) and replies to remember under idempotency keys. `system.clock` says how late it was when
+something had expired, so that a restart on a slower clock cannot bring it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from synap.clock import Millis
+from synap.commands.envelope import check_nesting, invalid_payload, invalid_request
+from synap.commands.state import State
+from synap.commands.table import Command, Table
+from synap.journal.record import Record
+
+TRANSACTION = "system.transaction"
+CLOCK = "system.clock"
+
+
+class Call(msgspec.Struct, array_like=True, gc=False):
+    """A command of a transaction that changed something."""
+
+    command: str
+    payload: msgspec.Raw
+
+
+class Memory(msgspec.Struct, array_like=True, gc=False):
+    """A reply to remember: the result as it stands in a batch's `results` (or all of them, for a batch)."""
+
+    key: str
+    fingerprint: bytes
+    reply: msgspec.Raw
+
+
+class Transaction(msgspec.Struct, array_like=True, gc=False):
+    """The payload of `system.transaction`."""
+
+    calls: list[Call]
+    memories: list[Memory] = []
+
+
+class Bound:
+    """A command made ready to run, with the tallies that metrics report."""
+
+    __slots__ = ("command", "decode", "failed", "handler", "name", "rejected", "succeeded", "tag", "writes")
+
+    def __init__(self, command: Command) -> None:
+        self.command = command
+        self.name = command.name
+        self.tag = command.name.encode()
+        self.handler = command.handler
+        self.writes = command.writes
+        self.decode: Callable[[Any], Any] = msgspec.json.Decoder(command.payload).decode
+        self.succeeded = 0
+        self.failed = 0
+        self.rejected = 0
+
+    def payload(self, raw: bytes) -> Any:
+        """The validated payload. Raises InvalidPayload, or InvalidRequest for one that nests too deep."""
+        try:
+            payload = self.decode(raw)
+        except msgspec.ValidationError as error:
+            raise invalid_payload(error, self.command.payload) from None
+        except msgspec.DecodeError as error:
+            raise invalid_request(error, self.command.payload) from None
+        check_nesting(raw)
+        return payload
+
+
+class Executor:
+    """Runs commands against the state."""
+
+    def __init__(self, table: Table, state: State) -> None:
+        self.state = state
+        self.bound = {command.name: Bound(command) for command in table}
+
+    def apply(self, record: Record) -> None:
+        """Repeat a journalled change. An exception means that code and journal disagree: stop the node."""
+        if record.command == TRANSACTION:
+            self._apply_transaction(msgspec.json.decode(record.payload, type=Transaction), record.time)
+        elif record.command != CLOCK:
+            bound = self.bound[record.command]
+            bound.handler(self.state, bound.decode(record.payload), record.time)
+        self.state.lsn = record.lsn
+        self.state.time = record.time
+
+    def _apply_transaction(self, transaction: Transaction, now: Millis) -> None:
+        for call in transaction.calls:
+            bound = self.bound[call.command]
+            bound.handler(self.state, bound.decode(call.payload), now)
+        self.remember(transaction.memories, now)
+
+    def remember(self, memories: list[Memory], now: Millis) -> None:
+        """Keep replies for their idempotency keys."""
+        for memory in memories:
+            self.state.idempotency.remember(memory.key, memory.fingerprint, bytes(memory.reply), now)
+
+    def digest(self, now: Millis) -> str:
+        """See State.digest."""
+        return self.state.digest(now)
+
+    def dump(self) -> Iterator[bytes]:
+        """The state as chunks for a snapshot."""
+        return self.state.dump(msgspec.msgpack.Encoder().encode)
+
+    def load(self, chunk: bytes) -> None:
+        """Add one chunk of a snapshot."""
+        self.state.load(msgspec.msgpack.decode(chunk))
+
+    def loaded(self, lsn: int, time: Millis) -> None:
+        """A snapshot that holds everything up to `lsn` has been loaded."""
+        self.state.lsn = lsn
+        self.state.time = time

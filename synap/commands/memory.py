@@ -1,0 +1,33 @@
+"""`memory.*`: what keys cost."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from synap.clock import Millis
+from synap.commands.kv import KeyOnly
+from synap.commands.state import State
+from synap.commands.table import command
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+class Usage(TypedDict):
+    """Bytes the key takes with its value, index entries and expiry; 0 when there is no such key."""
+
+    bytes: int
+    human: str
+
+
+@command("memory.usage", keys=("key",), routes=("GET /memory/{key}/usage",), cost="O(1)", since="0.1")
+def usage(state: State, payload: KeyOnly, now: Millis) -> Usage:
+    """Estimate the memory a key takes."""
+    value = state.keyspace.peek(payload.key, now)
+    size = 0 if value is None else state.keyspace.entry_bytes(payload.key, value)
+    return {"bytes": size, "human": human(size)}
+
+
+def human(size: int) -> str:
+    """A size for people: 0B, 512B, 1.5KiB."""
+    power = min(max(size.bit_length() - 1, 0) // 10, len(_UNITS) - 1)
+    return f"{size / 1024**power:.1f}".removesuffix(".0") + _UNITS[power]

@@ -1,0 +1,102 @@
+"""Everything that commands change and the journal must bring back: the engines, side by side.
+
+`sections` is the one list of what belongs to the state; snapshots and the digest walk it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import msgspec
+
+from synap.clock import Millis
+from synap.engines.idempotency import IdempotencyTable
+from synap.engines.keyspace import STRING, Keyspace
+
+SNAPSHOT_CHUNK_ROWS = 2_000
+VALUE_TYPES = (STRING,)
+
+
+class Section(Protocol):
+    """A part of the state that can be written out, read back and compared."""
+
+    def dump(self, chunk_rows: int, /) -> Iterator[list[Any]]:
+        """The content in chunks of MessagePack-encodable rows."""
+
+    def load(self, rows: list[Any], /) -> None:
+        """Add the rows of one chunk."""
+
+    def canonical(self, now: Millis, /) -> Iterator[Any]:
+        """What a client could observe at `now`, in an order that depends on nothing else."""
+
+
+class State:
+    """The data of one server after the record `lsn`, whose time was `time`."""
+
+    def __init__(self) -> None:
+        self.lsn = 0
+        self.time: Millis = 0
+        self.keyspace = Keyspace(VALUE_TYPES)
+        self.idempotency = IdempotencyTable()
+        self.sections: dict[str, Section] = {
+            "counters": _Counters(self),
+            "keyspace": self.keyspace,
+            "idempotency": self.idempotency,
+        }
+
+    @property
+    def used_bytes(self) -> int:
+        """Estimated memory of the data."""
+        return self.keyspace.used_bytes + self.idempotency.used_bytes
+
+    def sweep(self, now: Millis, limit: int) -> None:
+        """Free what `now` has made unobservable, at most `limit` keys of it."""
+        self.keyspace.sweep(now, limit)
+        self.idempotency.sweep(now)
+
+    def expired_total(self) -> int:
+        """How often time has removed something so far; grows exactly when a client could have noticed."""
+        return self.keyspace.expired
+
+    def digest(self, now: Millis) -> str:
+        """A hash of all that a client can observe at `now`: equal states give equal digests on every machine."""
+        self.keyspace.sweep(now)
+        digest = hashlib.blake2b(digest_size=32)
+        encode = msgspec.msgpack.Encoder().encode
+        for name, section in self.sections.items():
+            digest.update(encode(name))
+            for row in section.canonical(now):
+                digest.update(encode(row))
+        return digest.hexdigest()
+
+    def dump(self, encode: Callable[[Any], bytes]) -> Iterator[bytes]:
+        """The whole state as encoded chunks for a snapshot."""
+        for name, section in self.sections.items():
+            for rows in section.dump(SNAPSHOT_CHUNK_ROWS):
+                yield encode((name, rows))
+
+    def load(self, chunk: tuple[str, list[Any]]) -> None:
+        """Add one decoded chunk of `dump`."""
+        name, rows = chunk
+        self.sections[name].load(rows)
+
+
+class _Counters:
+    """Totals that survive a restart."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def dump(self, _chunk_rows: int, /) -> Iterator[list[Any]]:
+        keyspace = self._state.keyspace
+        yield [("expired", keyspace.expired), ("evicted", keyspace.evicted)]
+
+    def load(self, rows: list[Any], /) -> None:
+        keyspace = self._state.keyspace
+        for name, value in rows:
+            setattr(keyspace, {"expired": "expired", "evicted": "evicted"}[name], value)
+
+    def canonical(self, _now: Millis, /) -> Iterator[Any]:
+        yield from next(self.dump(1))

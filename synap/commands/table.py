@@ -1,0 +1,218 @@
+"""The command table: every command is declared once, with `@command`, and everything else follows from it.
+
+    @command("kv.set", writes=True, keys=("key",), cost="O(log n) for a new key", routes=("POST /kv/set",), since="0.1")
+    def set_(state: State, payload: Set, now: Millis) -> SetResult:
+        \"\"\"Store a JSON value under a key.\"\"\"
+
+The first docstring line is the summary; payload and result types come from the annotations. Dispatch,
+validation, journalling, REST routes, metrics, OpenAPI and docs/commands.md read this table and nothing else.
+
+What a handler may rely on, and must keep to:
+
+- It gets the state, a validated payload and the time; it does no I/O and knows no clock and no chance.
+- It checks first and mutates last: after it raises, nothing has changed.
+- A write that found nothing to change returns `unchanged(result)` and leaves no journal record. To forget
+  it costs a superfluous record, never a lost one.
+- What needs chance declares `admit`: it turns the payload received into the payload the handler gets (and
+  the journal keeps), outside the deterministic part.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, get_type_hints
+
+import msgspec
+
+from synap.clock import Millis
+from synap.commands.state import State
+
+Handler = Callable[[State, Any, Millis], Mapping[str, Any]]
+H = TypeVar("H", bound=Callable[..., Mapping[str, Any]])
+R = TypeVar("R")
+
+_PATH_PARAMETER = re.compile(r"{(\w+)}")
+
+
+class Unchanged(dict[str, Any]):
+    """The result of a write that changed nothing."""
+
+
+def unchanged(result: R) -> R:
+    """Mark the result of a write that changed nothing: no journal record is written for it."""
+    return typing.cast(R, Unchanged(typing.cast(dict[str, Any], result)))
+
+
+class NoPayload(msgspec.Struct, forbid_unknown_fields=True):
+    """The payload of a command that takes none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A REST route of a command: `GET /kv/get/{key}`."""
+
+    method: str
+    path: str
+
+    @classmethod
+    def parse(cls, text: str) -> Route:
+        """From "METHOD /path/{field}"."""
+        method, _, path = text.partition(" ")
+        if method not in ("GET", "POST", "DELETE") or not path.startswith("/"):
+            raise ValueError(f"expected 'GET|POST|DELETE /path', got {text!r}")
+        return cls(method, path)
+
+    @property
+    def parameters(self) -> list[str]:
+        """The payload fields taken from the path."""
+        return _PATH_PARAMETER.findall(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One row of the table."""
+
+    name: str
+    summary: str
+    payload: Any
+    result: Any
+    handler: Handler
+    writes: bool
+    grows: bool
+    """Refused when memory is short: a write that can take more of it."""
+    admin: bool
+    internal: bool
+    """Only the server itself runs it; clients cannot name it."""
+    keys: tuple[str, ...]
+    cost: str
+    since: str
+    routes: tuple[Route, ...]
+    admit: Callable[[Any], Any] | None
+
+    @property
+    def namespace(self) -> str:
+        """The part before the dot."""
+        return self.name.partition(".")[0]
+
+    @property
+    def operation(self) -> str:
+        """The part after the dot."""
+        return self.name.partition(".")[2]
+
+
+class Table:
+    """Commands by name, in the order of their declaration."""
+
+    def __init__(self) -> None:
+        self._commands: dict[str, Command] = {}
+
+    def add(self, command: Command) -> None:
+        """Add a row; raises ValueError when the name or a route is taken."""
+        if command.name in self._commands:
+            raise ValueError(f"{command.name} is declared twice")
+        taken = {(r.method, _PATH_PARAMETER.sub("{}", r.path)): c.name for c in self for r in c.routes}
+        for route in command.routes:
+            if owner := taken.get((route.method, _PATH_PARAMETER.sub("{}", route.path))):
+                raise ValueError(f"{command.name}: {route.method} {route.path} belongs to {owner}")
+        self._commands[command.name] = command
+
+    def get(self, name: str) -> Command | None:
+        """The command called `name`, internal ones included."""
+        return self._commands.get(name)
+
+    def public(self) -> list[Command]:
+        """What clients may ask for."""
+        return [c for c in self if not c.internal]
+
+    def __iter__(self) -> Iterator[Command]:
+        return iter(self._commands.values())
+
+
+TABLE = Table()
+
+
+def command(
+    name: str,
+    *,
+    cost: str,
+    since: str,
+    writes: bool = False,
+    grows: bool | None = None,
+    admin: bool = False,
+    internal: bool = False,
+    keys: tuple[str, ...] = (),
+    routes: tuple[str, ...] = (),
+    admit: Callable[[Any], Any] | None = None,
+) -> Callable[[H], H]:
+    """Declare the decorated handler as the command `name`. Raises ValueError when a part is missing or wrong."""
+
+    def declare(handler: H) -> H:
+        hints = get_type_hints(handler, include_extras=True)
+        parameters = list(inspect.signature(handler).parameters)
+        if parameters != ["state", "payload", "now"] or not {"payload", "return"} <= hints.keys():
+            raise ValueError(f"{name}: a handler is (state, payload: Type, now) -> ResultType")
+        summary = (inspect.getdoc(handler) or "").partition("\n")[0]
+        if not re.fullmatch(r"[a-z]+\.[a-z0-9_]+", name) or not summary or not cost or not since:
+            raise ValueError(f"{name}: a command needs a dotted name, a docstring, a cost and a version")
+        fields = payload_fields(hints["payload"])
+        parsed = tuple(Route.parse(r) for r in routes)
+        if missing := {*keys, *(p for r in parsed for p in r.parameters)} - fields:
+            raise ValueError(f"{name}: the payload has no field {sorted(missing)}")
+        TABLE.add(
+            Command(
+                name=name,
+                summary=summary,
+                payload=hints["payload"],
+                result=hints["return"],
+                handler=handler,
+                writes=writes,
+                grows=writes if grows is None else grows,
+                admin=admin,
+                internal=internal,
+                keys=keys,
+                cost=cost,
+                since=since,
+                routes=parsed,
+                admit=admit,
+            )
+        )
+        return handler
+
+    return declare
+
+
+def payload_fields(payload: Any) -> set[str]:
+    """The field names of a payload type; of its object form where it is a union of forms."""
+    return {f.encode_name for form in object_forms(payload) for f in msgspec.structs.fields(form)}
+
+
+def array_fields(payload: Any) -> set[str]:
+    """The fields of a payload type that take a list."""
+    return {
+        f.encode_name
+        for form in object_forms(payload)
+        for f in msgspec.structs.fields(form)
+        if any(typing.get_origin(part) is list for part in _parts(f.type))
+    }
+
+
+def object_forms(payload: Any) -> list[type[msgspec.Struct]]:
+    """The object forms of a payload type, which may be a union of forms."""
+    forms = typing.get_args(payload) or (payload,)
+    return [f for f in forms if isinstance(f, type) and issubclass(f, msgspec.Struct)]
+
+
+def _parts(of: Any) -> Iterator[Any]:
+    """The members of a union, annotations taken off."""
+    if typing.get_origin(of) is typing.Annotated:
+        yield from _parts(typing.get_args(of)[0])
+    elif typing.get_origin(of) in (typing.Union, types.UnionType):
+        for part in typing.get_args(of):
+            yield from _parts(part)
+    else:
+        yield of

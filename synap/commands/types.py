@@ -1,0 +1,37 @@
+"""The field types payloads and results are made of, with the bounds of the contract."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import msgspec
+import orjson
+
+from synap.clock import Millis
+
+Key = Annotated[str, msgspec.Meta(min_length=1, description="1 byte to 64 KiB of UTF-8")]
+Keys = Annotated[list[Key], msgspec.Meta(min_length=1)]
+Json = msgspec.Raw
+"""Any JSON value as the client wrote it; `bytes(value)` copies it out of the request."""
+Stored = orjson.Fragment
+"""Any JSON value as it is kept, for a reply."""
+
+_TTL_SECS_MAX = 9_000_000_000
+Ttl = Annotated[float, msgspec.Meta(gt=0, le=_TTL_SECS_MAX, description="seconds, decimals allowed")]
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+
+
+class Payload(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    """Base of all payload types: an unknown field is an error that names it."""
+
+
+def expires_at(ttl: float, now: Millis) -> Millis:
+    """When a `ttl` in seconds, counted from `now`, is over."""
+    return now + math.ceil(ttl * 1000)
+
+
+def seconds_left(at: Millis | None, now: Millis) -> int | None:
+    """Whole seconds until `at`, rounded up."""
+    return None if at is None else -((now - at) // 1000)

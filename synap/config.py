@@ -1,0 +1,155 @@
+"""Settings: defaults, then the TOML file, then SYNAP_<SECTION>_<KEY>, then flags. The last one wins.
+
+`load` returns the settings with where each came from, and refuses what it does not know: a misspelt key
+must not leave a default in force unnoticed.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+MIB = 1024 * 1024
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class _Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    pass
+
+
+class Server(_Section, frozen=True):
+    """Where to listen and where the data lives. Port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: Port = 15_500
+    data: str = "./synap-data"
+
+
+class Journal(_Section, frozen=True):
+    """When the journal is forced to disk, and how large its pieces are."""
+
+    fsync: Literal["always", "everysec", "never"] = "everysec"
+    segment_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 64 * MIB
+    snapshot_every_bytes: NotNegative = 256 * MIB
+    """Journal written since the last snapshot that starts the next one; 0 makes none."""
+
+
+class Memory(_Section, frozen=True):
+    """How much the data may take (0: no bound) and what to give up when it is reached."""
+
+    limit_bytes: NotNegative = 0
+    policy: Literal["noeviction", "allkeys-lru", "volatile-lru", "volatile-ttl"] = "noeviction"
+
+
+class Limits(_Section, frozen=True):
+    """Bounds on what one client may ask for."""
+
+    max_body_bytes: Positive = 32 * MIB
+    max_batch: Positive = 10_000
+    max_key_bytes: Positive = 65_536
+    max_connections: Positive = 10_000
+    read_timeout_secs: Seconds = 30.0
+    """How long a request may take to arrive once it has begun."""
+    idle_timeout_secs: Seconds = 300.0
+    """How long a connection may stay open between requests."""
+
+
+class Log(_Section, frozen=True):
+    """How much to log, and whether for people or for machines."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class Settings(_Section, frozen=True):
+    """Everything that can be set."""
+
+    server: Server = Server()
+    journal: Journal = Journal()
+    memory: Memory = Memory()
+    limits: Limits = Limits()
+    log: Log = Log()
+
+
+class BadSetting(Exception):
+    """A setting that cannot be used; the message names where it stands, the key and the reason."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The effective settings, and for each "section.key" where its value came from."""
+
+    settings: Settings
+    origins: dict[str, str]
+
+
+def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Loaded:
+    """Merge all sources. `flags` maps "section.key" to values, None for flags not given. Raises BadSetting."""
+    sections = {f.name: f.type for f in msgspec.structs.fields(Settings)}
+    given: dict[str, tuple[Any, str]] = {}
+    if file is not None:
+        given |= _from_file(file)
+    for section, fields in sections.items():
+        for field in msgspec.structs.fields(fields):
+            variable = f"SYNAP_{section}_{field.name}".upper()
+            if variable in environment:
+                given[f"{section}.{field.name}"] = (environment[variable], variable)
+    flag_values = {k: v for k, v in flags.items() if v is not None}
+    given |= {key: (value, "--" + key.partition(".")[2].replace("_", "-")) for key, value in flag_values.items()}
+    return _build(sections, given)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` can only be reached from this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _from_file(file: Path) -> dict[str, tuple[Any, str]]:
+    try:
+        document = tomllib.loads(file.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadSetting(f"{file}: {error}") from None
+    given: dict[str, tuple[Any, str]] = {}
+    for section, values in document.items():
+        if not isinstance(values, dict):
+            raise BadSetting(f"{file}: {section}: expected a [section], got a value")
+        for key, value in values.items():
+            given[f"{section}.{key}"] = (value, str(file))
+        if section not in Settings.__struct_fields__:
+            raise BadSetting(f"{file}: [{section}]: unknown section; known are {', '.join(Settings.__struct_fields__)}")
+    return given
+
+
+def _build(sections: Mapping[str, Any], given: Mapping[str, tuple[Any, str]]) -> Loaded:
+    values: dict[str, dict[str, Any]] = {section: {} for section in sections}
+    origins: dict[str, str] = {}
+    for section, fields in sections.items():
+        types = {f.name: f.type for f in msgspec.structs.fields(fields)}
+        origins |= {f"{section}.{key}": "default" for key in types}
+        for key, (value, origin) in given.items():
+            owner, _, name = key.partition(".")
+            if owner != section:
+                continue
+            if name not in types:
+                raise BadSetting(f"{origin}: {key}: unknown key; [{section}] has {', '.join(types)}")
+            try:
+                from_text = isinstance(value, str) and not origin.endswith(".toml")
+                values[section][name] = msgspec.convert(value, types[name], strict=not from_text)
+            except msgspec.ValidationError as error:
+                raise BadSetting(f"{origin}: {key}: {str(error)[:1].lower()}{str(error)[1:]}") from None
+            origins[key] = origin
+    settings = Settings(**{section: sections[section](**fields) for section, fields in values.items()})
+    return Loaded(settings, origins)

@@ -1,0 +1,356 @@
+"""The keyspace: one ordered map from key to value, shared by every data type, with expiry.
+
+Rules the rest of the house relies on:
+
+1. A key whose expiry is at or before `now` does not exist. Whoever looks at a key passes `now`; removing
+   what is due (`sweep`) only frees memory.
+2. A string value is the bytes of the JSON the client sent. Any other type is one object that answers to
+   the `ValueType` registered for its class; the keyspace never looks inside.
+3. `used_bytes` is kept as an estimate of process growth. A type that changes a value in place reports the
+   difference with `resized`.
+4. Keys come out in the order of their UTF-8 bytes, which for Python strings is the order of `<`.
+
+Costs: lookup O(1), new or removed key O(log n), a page of a scan O(log n + page).
+"""
+
+from __future__ import annotations
+
+import heapq
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from sortedcontainers import SortedList
+
+from synap.clock import Millis
+from synap.errors import WrongType
+
+Value = Any  # bytes for a string, else an instance of a registered ValueType.python
+V = TypeVar("V")
+
+# Measured on CPython 3.11 at a million keys: hash table slot, slot in the ordered index, allocator rounding.
+ENTRY_OVERHEAD_BYTES = 72
+EXPIRY_OVERHEAD_BYTES = 170
+RECENCY_OVERHEAD_BYTES = 130
+
+# The expiry heap keeps stale pairs until they surface; past this many times the live ones it is rebuilt.
+STALE_EXPIRY_FACTOR = 2
+STALE_EXPIRY_SLACK = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class ValueType:
+    """What the keyspace, snapshots and the digest need to know of a data type."""
+
+    name: str
+    python: type
+    size: Callable[[Any], int]
+    """Bytes the value occupies, O(1)."""
+    copy: Callable[[Any], Any]
+    dump: Callable[[Any], Any]
+    """The value as MessagePack-encodable data, in an order that depends on the content alone."""
+    load: Callable[[Any], Any]
+
+
+def _same(value: bytes) -> bytes:
+    return value
+
+
+STRING = ValueType("string", bytes, sys.getsizeof, _same, _same, _same)
+
+
+class Keyspace:
+    """All keys of one server. Methods that look at a key take `now` and see only what is alive then."""
+
+    def __init__(self, types: Iterable[ValueType] = (STRING,)) -> None:
+        self._types = {t.python: t for t in types}
+        self._types_by_name = {t.name: t for t in self._types.values()}
+        self._entries: dict[str, Value] = {}
+        self._expires: dict[str, Millis] = {}
+        self._due: list[tuple[Millis, str]] = []
+        self._index: SortedList | None = None
+        self._counts = dict.fromkeys(self._types, 0)
+        self._recency: OrderedDict[str, None] | None = None
+        self._recency_volatile_only = False
+        self.used_bytes = 0
+        self.hits = 0
+        self.misses = 0
+        self.expired = 0
+        self.evicted = 0
+
+    # Looking up
+
+    def get(self, key: str, now: Millis) -> Value | None:
+        """The value at `key`, or None when there is none alive."""
+        value = self._entries.get(key)
+        if value is None:
+            return None
+        if self._expires and self._is_due(key, now):
+            self._expire(key)
+            return None
+        if self._recency is not None:
+            self._touch(key)
+        return value
+
+    def peek(self, key: str, now: Millis) -> Value | None:
+        """Like `get`, without counting as a use of the key and without removing it when it is due."""
+        return None if self._is_due(key, now) else self._entries.get(key)
+
+    def type_at(self, key: str, now: Millis) -> str | None:
+        """The contract's name of the type `key` holds, without counting as a use; None when there is none."""
+        value = self.peek(key, now)
+        return None if value is None else self._types[type(value)].name
+
+    def typed(self, key: str, kind: type[V], now: Millis) -> V | None:
+        """Like `get`, for a command that only works on one type. Raises WrongType."""
+        value = self.get(key, now)
+        if value is not None and type(value) is not kind:
+            raise self.wrong_type(key, kind, value)
+        return value
+
+    def wrong_type(self, key: str, kind: type, value: Value) -> WrongType:
+        """The error for a `value` found where `kind` was needed."""
+        expected, actual = self._types[kind].name, self._types[type(value)].name
+        return WrongType(
+            f"{key[:100]!r} holds a {actual}, expected a {expected}", key=key, expected=expected, actual=actual
+        )
+
+    def read(self, key: str, now: Millis) -> Value | None:
+        """`get` for a command that reads the value; counts hits and misses."""
+        value = self.get(key, now)
+        if value is None:
+            self.misses += 1
+        else:
+            self.hits += 1
+        return value
+
+    def expiry(self, key: str) -> Millis | None:
+        """When a live key expires, or None."""
+        return self._expires.get(key)
+
+    # Changing
+
+    def put(
+        self, key: str, value: Value, now: Millis, expires_at: Millis | None = None, *, keep_expiry: bool = False
+    ) -> None:
+        """Store `value`, replacing whatever the key held, and its expiry unless `keep_expiry`."""
+        if self._expires and self._is_due(key, now):
+            self._expire(key)
+        kind = type(value)
+        old = self._entries.get(key)
+        if old is None:
+            self._insert(key, value)
+        else:
+            self.used_bytes += self._types[kind].size(value) - self._types[type(old)].size(old)
+            if type(old) is not kind:
+                self._counts[type(old)] -= 1
+                self._counts[kind] += 1
+            self._entries[key] = value
+        if expires_at is not None:
+            self.set_expiry(key, expires_at)
+        elif self._expires and not keep_expiry:
+            self.clear_expiry(key)
+        if self._recency is not None:
+            self._touch(key)
+
+    def remove(self, key: str) -> None:
+        """Drop a key that is there."""
+        value = self._entries.pop(key)
+        kind = type(value)
+        self.used_bytes -= ENTRY_OVERHEAD_BYTES + sys.getsizeof(key) + self._types[kind].size(value)
+        self._counts[kind] -= 1
+        if self._index is not None:
+            self._index.remove(key)
+        self.clear_expiry(key)
+        self._forget_recency(key)
+
+    def discard(self, key: str, now: Millis) -> bool:
+        """Drop a key if it is alive; says whether it was."""
+        if self.get(key, now) is None:
+            return False
+        self.remove(key)
+        return True
+
+    def resized(self, delta_bytes: int) -> None:
+        """A value was changed in place and now takes `delta_bytes` more."""
+        self.used_bytes += delta_bytes
+
+    def set_expiry(self, key: str, at: Millis) -> None:
+        """Let a key that is there expire at `at`."""
+        if key not in self._expires:
+            self.used_bytes += EXPIRY_OVERHEAD_BYTES
+        self._expires[key] = at
+        heapq.heappush(self._due, (at, key))
+        if len(self._due) > STALE_EXPIRY_FACTOR * len(self._expires) + STALE_EXPIRY_SLACK:
+            self._due = [(at, key) for key, at in self._expires.items()]
+            heapq.heapify(self._due)
+
+    def clear_expiry(self, key: str) -> bool:
+        """Let the key live for ever; says whether it had an expiry."""
+        if self._expires.pop(key, None) is None:
+            return False
+        self.used_bytes -= EXPIRY_OVERHEAD_BYTES
+        if self._recency is not None and self._recency_volatile_only:
+            self._forget_recency(key)
+        return True
+
+    def copy_value(self, value: Value) -> Value:
+        """A value that shares nothing mutable with `value`."""
+        return self._types[type(value)].copy(value)
+
+    def flush(self, now: Millis) -> int:
+        """Remove every key; returns how many were alive."""
+        count = self.size(now)
+        for container in (self._entries, self._expires, self._due, self._recency):
+            if container is not None:
+                container.clear()
+        self._index = SortedList() if self._index is not None else None
+        self._counts = dict.fromkeys(self._types, 0)
+        self.used_bytes = 0
+        return count
+
+    def sweep(self, now: Millis, limit: int | None = None) -> int:
+        """Remove up to `limit` (default all) keys that are due; returns how many."""
+        swept = 0
+        while self._due and self._due[0][0] <= now and (limit is None or swept < limit):
+            at, key = heapq.heappop(self._due)
+            if self._expires.get(key) == at:
+                self._expire(key)
+                swept += 1
+        return swept
+
+    # Looking at the whole
+
+    def __len__(self) -> int:
+        """Keys held, those due but not yet swept included."""
+        return len(self._entries)
+
+    def size(self, now: Millis) -> int:
+        """How many keys are alive."""
+        self.sweep(now)
+        return len(self._entries)
+
+    def counts_by_type(self, now: Millis) -> dict[str, int]:
+        """How many keys of each type are alive."""
+        self.sweep(now)
+        return {self._types[kind].name: count for kind, count in self._counts.items()}
+
+    def expiring(self, now: Millis) -> int:
+        """How many live keys have an expiry."""
+        self.sweep(now)
+        return len(self._expires)
+
+    def entry_bytes(self, key: str, value: Value) -> int:
+        """What the key and its value count for in `used_bytes`."""
+        expiry = EXPIRY_OVERHEAD_BYTES if key in self._expires else 0
+        return ENTRY_OVERHEAD_BYTES + sys.getsizeof(key) + self._types[type(value)].size(value) + expiry
+
+    def keys(self, now: Millis, *, after: str | None = None, prefix: str = "") -> Iterator[str]:
+        """Live keys in order that begin with `prefix`, from the first one behind `after` on.
+
+        The keyspace must not change while the iterator is in use.
+        """
+        if after is not None and after >= prefix:
+            candidates = self._ordered().irange(after, inclusive=(False, True))
+        else:
+            candidates = self._ordered().irange(prefix)
+        for key in candidates:
+            if not key.startswith(prefix):
+                return
+            if not self._is_due(key, now):
+                yield key
+
+    def key_at(self, position: int, now: Millis) -> str | None:
+        """The key at `position` modulo the number of live keys, or None when there are none."""
+        count = self.size(now)
+        return cast(str, self._ordered()[position % count]) if count else None
+
+    def build_index(self) -> None:
+        """Sort the keys now (O(n log n)) instead of at the first scan. Until then writes keep no order."""
+        self._ordered()
+
+    # Eviction
+
+    def track_recency(self, *, volatile_only: bool) -> None:
+        """Remember the order of use from here on, for keys with an expiry or for all."""
+        self._recency = OrderedDict()
+        self._recency_volatile_only = volatile_only
+        for key in self._expires if volatile_only else self._entries:
+            self._touch(key)
+
+    def least_recent(self) -> Iterator[str]:
+        """Tracked keys, the one unused for longest first."""
+        return iter(self._recency or ())
+
+    def soonest_to_expire(self) -> Iterator[str]:
+        """Keys with an expiry, the nearest first."""
+        due = self._due.copy()
+        previous = None
+        while due:
+            at, key = heapq.heappop(due)
+            if self._expires.get(key) == at and key != previous:
+                previous = key
+                yield key
+
+    # Snapshot
+
+    def dump(self, chunk_keys: int) -> Iterator[list[Any]]:
+        """The content in chunks of up to `chunk_keys` rows [type, key, value, expiry]."""
+        rows: list[Any] = []
+        for key, value in self._entries.items():
+            kind = self._types[type(value)]
+            rows.append((kind.name, key, kind.dump(value), self._expires.get(key)))
+            if len(rows) == chunk_keys:
+                yield rows
+                rows = []
+        if rows:
+            yield rows
+
+    def load(self, rows: list[Any]) -> None:
+        """Add the rows of one chunk of `dump`."""
+        loaders = {name: kind.load for name, kind in self._types_by_name.items()}
+        for kind, key, value, expires_at in rows:
+            self.put(key, loaders[kind](value), 0, expires_at)
+
+    def canonical(self, now: Millis) -> Iterator[Any]:
+        """The live content as data, in key order: equal keyspaces give equal sequences."""
+        for key in self.keys(now):
+            value = self._entries[key]
+            kind = self._types[type(value)]
+            yield (key, kind.name, kind.dump(value), self._expires.get(key))
+
+    def _insert(self, key: str, value: Value) -> None:
+        kind = type(value)
+        self._entries[key] = value
+        self.used_bytes += ENTRY_OVERHEAD_BYTES + sys.getsizeof(key) + self._types[kind].size(value)
+        self._counts[kind] += 1
+        if self._index is not None:
+            self._index.add(key)
+
+    def _is_due(self, key: str, now: Millis) -> bool:
+        at = self._expires.get(key)
+        return at is not None and at <= now
+
+    def _expire(self, key: str) -> None:
+        self.remove(key)
+        self.expired += 1
+
+    def _ordered(self) -> SortedList:
+        if self._index is None:
+            self._index = SortedList(self._entries)
+        return self._index
+
+    def _touch(self, key: str) -> None:
+        recency = self._recency
+        if recency is None or (self._recency_volatile_only and key not in self._expires):
+            return
+        if key not in recency:
+            self.used_bytes += RECENCY_OVERHEAD_BYTES
+        recency[key] = None
+        recency.move_to_end(key)
+
+    def _forget_recency(self, key: str) -> None:
+        if self._recency is not None and self._recency.pop(key, self) is None:
+            self.used_bytes -= RECENCY_OVERHEAD_BYTES

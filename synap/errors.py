@@ -1,0 +1,125 @@
+"""Every failure a client can see: one class per error code of the contract, with its HTTP status.
+
+A message is one sentence its reader can act on: what was expected, what came, what to do. What a
+program needs from it goes into `details`. Anything that is not a SynapError is a bug and reaches the
+client only as INTERNAL_ERROR with an incident id.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class SynapError(Exception):
+    """A refusal with a code. `details` must be JSON-encodable."""
+
+    code: ClassVar[str]
+    status: ClassVar[int]
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+    def as_dict(self) -> dict[str, Any]:
+        """The `error` object of a reply."""
+        return {"code": self.code, "message": self.message, "details": self.details}
+
+
+class InvalidRequest(SynapError):
+    """The body is not a JSON envelope, or the HTTP request around it is unusable."""
+
+    code, status = "INVALID_REQUEST", 400
+
+
+class NoSuchRoute(InvalidRequest):
+    """No route has this path; INVALID_REQUEST with the status HTTP has for it."""
+
+    status = 404
+
+
+class MethodNotAllowed(InvalidRequest):
+    """The path exists with another method."""
+
+    status = 405
+
+
+class UnknownCommand(SynapError):
+    """No such command; `details.suggestion` names the nearest."""
+
+    code, status = "UNKNOWN_COMMAND", 400
+
+
+class InvalidPayload(SynapError):
+    """Valid JSON with wrong fields; `details.path` names the place."""
+
+    code, status = "INVALID_PAYLOAD", 422
+
+
+class PayloadTooLarge(SynapError):
+    """A body, key or value over its limit."""
+
+    code, status = "PAYLOAD_TOO_LARGE", 413
+
+
+class KeyNotFound(SynapError):
+    """The command needs a key that is not there."""
+
+    code, status = "KEY_NOT_FOUND", 404
+
+
+class WrongType(SynapError):
+    """The key holds another type; `details` names both."""
+
+    code, status = "WRONG_TYPE", 409
+
+
+class IdempotencyConflict(SynapError):
+    """The idempotency key was used for another request."""
+
+    code, status = "IDEMPOTENCY_CONFLICT", 409
+
+
+class NotANumber(SynapError):
+    """Arithmetic on a value that is not a number."""
+
+    code, status = "NOT_A_NUMBER", 422
+
+
+class OutOfRange(SynapError):
+    """A number outside 64 bits, or an index outside its value."""
+
+    code, status = "OUT_OF_RANGE", 422
+
+
+class Internal(SynapError):
+    """A bug. `details.incident` is also in the log, beside the exception."""
+
+    code, status = "INTERNAL_ERROR", 500
+
+
+class Unavailable(SynapError):
+    """The server is starting or draining."""
+
+    code, status = "UNAVAILABLE", 503
+
+
+class MemoryLimit(SynapError):
+    """`memory.limit_bytes` is reached and the policy frees nothing."""
+
+    code, status = "MEMORY_LIMIT", 507
+
+
+class DiskFull(SynapError):
+    """The journal cannot be written."""
+
+    code, status = "DISK_FULL", 507
+
+    @classmethod
+    def because(cls, failure: OSError) -> DiskFull:
+        """The refusal of a write after `failure`."""
+        reason = failure.strerror or str(failure)
+        return cls(f"the journal cannot be written ({reason}); writes are refused until it can", reason=reason)
+
+
+BY_CODE: dict[str, type[SynapError]] = {error.code: error for error in SynapError.__subclasses__()}

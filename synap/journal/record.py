@@ -1,0 +1,70 @@
+"""Journal records and their bytes on disk.
+
+A record is the request that changed the state: sequence number (LSN), time, command name and the payload
+bytes as they were validated. On disk:
+
+    u32 length of the body | u32 CRC-32 of the body | body
+    body: u64 lsn | u64 time, Unix ms | u8 length of the name | name | payload
+
+all little-endian. LSNs begin at 1 and have no gaps. The CRC covers everything but the length; a wrong
+length moves the end of the body and so fails the CRC as well.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import NamedTuple
+
+from synap.clock import Millis
+
+Lsn = int
+
+FRAME = struct.Struct("<II")
+BODY = struct.Struct("<QQB")
+BODY_BYTES_MIN = BODY.size + 1
+# Far above any request the limits admit: a length beyond it is damage, not a record.
+BODY_BYTES_MAX = 1 << 30
+
+
+class Record(NamedTuple):
+    """One change. `payload` may be a view into the segment it was read from."""
+
+    lsn: Lsn
+    time: Millis
+    command: str
+    payload: bytes | memoryview
+
+
+class BadRecord(Exception):
+    """The bytes at `offset` are not the record that belongs there; `out_of_order` when they are another one."""
+
+    def __init__(self, offset: int, reason: str, *, out_of_order: bool = False) -> None:
+        super().__init__(reason)
+        self.offset = offset
+        self.reason = reason
+        self.out_of_order = out_of_order
+
+
+def encode(lsn: Lsn, time: Millis, name: bytes, payload: bytes) -> tuple[bytes, bytes]:
+    """Head and payload of a record, to be written one after the other."""
+    body = BODY.pack(lsn, time, len(name)) + name
+    return FRAME.pack(len(body) + len(payload), zlib.crc32(payload, zlib.crc32(body))) + body, payload
+
+
+def decode(data: memoryview, offset: int) -> tuple[Record, int]:
+    """The record at `offset` and the offset behind it. Raises BadRecord."""
+    start = offset + FRAME.size
+    if start > len(data):
+        raise BadRecord(offset, f"the file ends inside a record head ({len(data) - offset} bytes)")
+    length, crc = FRAME.unpack_from(data, offset)
+    if not BODY_BYTES_MIN <= length <= BODY_BYTES_MAX:
+        raise BadRecord(offset, f"a record cannot be {length} bytes long")
+    end = start + length
+    if end > len(data):
+        raise BadRecord(offset, f"the file ends inside a record ({len(data) - start} of {length} bytes)")
+    if zlib.crc32(data[start:end]) != crc:
+        raise BadRecord(offset, "the checksum does not match")
+    lsn, time, name_length = BODY.unpack_from(data, start)
+    payload = start + BODY.size + name_length
+    return Record(lsn, time, str(data[start + BODY.size : payload], "utf-8"), data[payload:end]), end

@@ -1,0 +1,113 @@
+"""Bringing the state back: the newest snapshot, then every record behind it.
+
+Work is handed out in steps, so that a server can answer /ready and stop on a signal meanwhile. A torn
+last record is cut off and reported; anything else that is not right raises JournalDamaged, because going
+on would lose acknowledged writes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from synap.clock import Millis
+from synap.journal import JournalDamaged, Machine, segment, snapshot
+from synap.journal.log import segments_from
+from synap.journal.record import BadRecord, Lsn, Record
+
+log = logging.getLogger("synap.recovery")
+
+RECORDS_PER_STEP = 2_000
+
+
+@dataclass
+class Progress:
+    """How far recovery is. After the last step: what was found."""
+
+    bytes_total: int = 0
+    bytes_done: int = 0
+    records: int = 0
+    lsn: Lsn = 0
+    time: Millis = 0
+    torn_bytes: int = 0
+    journal_bytes: int = 0
+    """Size of the segments that were replayed: what a snapshot would save the next start."""
+
+
+def recover(directory: Path, machine: Machine) -> Iterator[Progress]:
+    """Restore `machine`, which is empty, from `directory`; yields the same Progress after every step.
+
+    Raises JournalDamaged; the last Progress holds the LSN to go on from.
+    """
+    progress = Progress()
+    for leftover in (*directory.glob("*.new"), *directory.glob("*.partial")):
+        leftover.unlink()
+    snapshots = snapshot.list_snapshots(directory)
+    if snapshots:
+        progress.bytes_total = snapshots[-1].stat().st_size
+        yield from _load_snapshot(snapshots[-1], machine, progress)
+    paths = segments_from(directory, progress.lsn + 1)
+    progress.journal_bytes = sum(path.stat().st_size for path in paths)
+    progress.bytes_total += progress.journal_bytes
+    _check_start(paths, progress.lsn)
+    for path in paths:
+        yield from _replay(path, machine, progress, is_last=path == paths[-1])
+    yield progress
+
+
+def _load_snapshot(path: Path, machine: Machine, progress: Progress) -> Iterator[Progress]:
+    for size in snapshot.load(path, machine):
+        progress.bytes_done += size
+        yield progress
+    progress.lsn, progress.time = snapshot.head(path)
+
+
+def _check_start(paths: list[Path], lsn: Lsn) -> None:
+    if paths and segment.first_lsn_of(paths[0]) > lsn + 1:
+        raise JournalDamaged(
+            f"records {lsn + 1} to {segment.first_lsn_of(paths[0]) - 1} are missing: {paths[0]} begins after them"
+        )
+
+
+def _replay(path: Path, machine: Machine, progress: Progress, *, is_last: bool) -> Iterator[Progress]:
+    if segment.first_lsn_of(path) > progress.lsn + 1:
+        raise JournalDamaged(
+            f"records {progress.lsn + 1} to {segment.first_lsn_of(path) - 1} are missing before {path}"
+        )
+    data = segment.mapped(path)
+    try:
+        for record, _ in segment.records(data, path):
+            if record.lsn > progress.lsn:
+                _apply(machine, record, path)
+                progress.lsn, progress.time = record.lsn, record.time
+                progress.records += 1
+                if progress.records % RECORDS_PER_STEP == 0:
+                    yield progress
+    except BadRecord as error:
+        if not is_last or not segment.is_torn(data, error, progress.lsn + 1):
+            raise segment.damaged(path, error) from None
+        progress.torn_bytes = len(data) - error.offset
+        _cut(path, error.offset, progress.torn_bytes)
+    progress.bytes_done += len(data)
+
+
+def _apply(machine: Machine, record: Record, path: Path) -> None:
+    try:
+        machine.apply(record)
+    except Exception as error:
+        raise JournalDamaged(
+            f"record {record.lsn} in {path} ({record.command}) cannot be repeated: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _cut(path: Path, offset: int, torn_bytes: int) -> None:
+    log.warning("cut a torn record off %s: %d bytes at offset %d, never acknowledged", path, torn_bytes, offset)
+    if offset < segment.HEAD.size:
+        path.unlink()
+        return
+    with path.open("r+b") as file:
+        file.truncate(offset)
+        os.fsync(file.fileno())

@@ -1,0 +1,214 @@
+"""The composition root: builds every part of a server, wires them together, starts and stops them.
+
+    starting ── recovered ──▶ serving ── stop ──▶ draining ──▶ stopped
+
+It listens from the first moment, so that /ready can say 503 while records are replayed; commands are
+answered UNAVAILABLE until then, and again while draining.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from aiohttp import web
+
+from synap.clock import Clock
+from synap.commands import TABLE
+from synap.commands.dispatcher import SYNCED, WRITTEN, Dispatcher, Limits
+from synap.commands.executor import Executor
+from synap.commands.state import State
+from synap.config import Settings
+from synap.engines import eviction
+from synap.errors import Unavailable
+from synap.journal import snapshot
+from synap.journal.committer import Committer, Fsync
+from synap.journal.directory import DirectoryLock
+from synap.journal.log import FileJournal
+from synap.journal.recovery import Progress, recover
+from synap.transport import app, pages, rest
+from synap.transport.lane import Lane
+from synap.transport.metrics import Metrics
+
+log = logging.getLogger("synap.server")
+
+SWEEP_INTERVAL_SECS = 0.1
+SWEEP_KEYS_MAX = 2_000
+SNAPSHOT_CHECK_SECS = 1.0
+DRAIN_SECS_MAX = 10.0
+
+
+class Server:
+    """One server on one data directory. Raises DirectoryInUse and OSError when it cannot have what it needs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.phase = "starting"
+        self.port = settings.server.port
+        self._directory = Path(settings.server.data)
+        self._lock = DirectoryLock(self._directory)
+        self._state = State()
+        self._executor = Executor(TABLE, self._state)
+        fsync = Fsync(settings.journal.fsync)
+        self._journal = FileJournal(self._directory, settings.journal.segment_bytes)
+        self._committer = Committer(self._journal, fsync)
+        self._dispatcher = Dispatcher(
+            self._executor,
+            self._journal,
+            Clock(),
+            Limits(
+                max_batch=settings.limits.max_batch,
+                max_key_bytes=settings.limits.max_key_bytes,
+                memory_bytes=settings.memory.limit_bytes,
+                memory_policy=settings.memory.policy,
+            ),
+            SYNCED if fsync is Fsync.ALWAYS else WRITTEN,
+        )
+        self._dispatcher.refusal = Unavailable("the server is starting; GET /ready says when it takes requests")
+        self._loop = asyncio.get_running_loop()
+        self._started_at = self._loop.time()
+        self._stop = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._snapshotted_at_bytes = 0
+        self._snapshot_process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Listen. Commands are refused until `recover` is done."""
+        limits = self.settings.limits
+        door = app.Door(self._dispatcher, self._committer, limits.max_body_bytes, limits.read_timeout_secs)
+        self._lane = Lane(
+            self._dispatcher,
+            self._committer,
+            self._hand_over,
+            max_body_bytes=limits.max_body_bytes,
+            max_connections=limits.max_connections,
+            read_timeout_secs=limits.read_timeout_secs,
+            idle_timeout_secs=limits.idle_timeout_secs,
+        )
+        metrics = Metrics(self._dispatcher, self._state, self._journal, self._lane)
+
+        def add_routes(application: web.Application) -> None:
+            rest.add_routes(application, TABLE, door)
+            pages.add_routes(application, TABLE, metrics, self.health)
+
+        self._runner = web.AppRunner(app.build(door, add_routes), shutdown_timeout=DRAIN_SECS_MAX)
+        await self._runner.setup()
+        self._listener = await self._loop.create_server(
+            self._lane.connection, self.settings.server.host, self.settings.server.port, backlog=1024
+        )
+        self.port = self._listener.sockets[0].getsockname()[1]
+
+    async def recover(self, on_progress: Callable[[Progress], None] | None = None) -> Progress:
+        """Bring the data back and begin to serve. Raises JournalDamaged."""
+        progress = Progress()
+        gc.disable()
+        try:
+            for progress in recover(self._directory, self._executor):
+                if on_progress is not None:
+                    on_progress(progress)
+                await asyncio.sleep(0)
+                if self._stop.is_set():
+                    return progress
+            self._state.keyspace.build_index()
+        finally:
+            gc.enable()
+        # What is there now mostly stays: collections need not look at it again.
+        gc.collect()
+        gc.freeze()
+        eviction.prepare(self._state.keyspace, self.settings.memory.policy)
+        self._journal.open(progress.lsn)
+        self._committer.start()
+        self._dispatcher.ready()
+        self._tasks = [asyncio.create_task(self._sweep()), asyncio.create_task(self._snapshots(progress))]
+        self.phase = "serving"
+        return progress
+
+    async def wait_stopped(self) -> None:
+        """Wait for `request_stop`."""
+        await self._stop.wait()
+
+    def request_stop(self) -> None:
+        """Ask the server to drain and stop."""
+        self._stop.set()
+
+    async def close(self) -> None:
+        """Answer what has been asked, write and sync everything. Raises OSError when the disk refuses."""
+        was_serving, self.phase = self.phase == "serving", "draining"
+        self._dispatcher.refusal = Unavailable("the server is shutting down")
+        self._listener.close()
+        self._lane.drain()
+        await self._runner.cleanup()
+        deadline = self._loop.time() + DRAIN_SECS_MAX
+        while self._lane.connections and self._loop.time() < deadline:
+            await asyncio.sleep(0.01)
+        self._lane.close()
+        await self._cancel_tasks()
+        if was_serving and self._state.keyspace.expiring(0):
+            self._dispatcher.record_time()
+        try:
+            await self._committer.close()
+        finally:
+            self._lock.release()
+
+    def health(self) -> dict[str, object]:
+        """What /health answers."""
+        journal = "operational" if self._journal.failure is None else "refusing writes"
+        uptime_secs = int(self._loop.time() - self._started_at)
+        return pages.health_report(self.phase, "master", uptime_secs, {"kv_store": "operational", "journal": journal})
+
+    def _hand_over(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Let aiohttp serve a connection from `data` on."""
+        server = self._runner.server
+        if server is None:
+            transport.abort()
+            return
+        handler = app.HandedOver(server, self._lane.connection_left, self.settings.limits.idle_timeout_secs)
+        transport.set_protocol(handler)
+        handler.connection_made(transport)
+        handler.data_received(data)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL_SECS)
+            self._dispatcher.sweep(SWEEP_KEYS_MAX)
+            self._committer.schedule()
+
+    async def _snapshots(self, recovered: Progress) -> None:
+        """Start a snapshot whenever enough journal has been written since the last one."""
+        every = self.settings.journal.snapshot_every_bytes
+        backlog = recovered.journal_bytes
+        while every:
+            await asyncio.sleep(SNAPSHOT_CHECK_SECS)
+            if backlog + self._journal.bytes_written - self._snapshotted_at_bytes >= every:
+                backlog, self._snapshotted_at_bytes = 0, self._journal.bytes_written
+                try:
+                    await self._snapshot()
+                except OSError as error:
+                    log.error("no snapshot: %s", error)
+
+    async def _snapshot(self) -> None:
+        """Have another process write a snapshot of all sealed segments, then drop the segments it covers."""
+        self._committer.commit()
+        self._journal.roll()
+        arguments = ("-m", "synap", "journal", "snapshot", "--data", str(self._directory))
+        self._snapshot_process = await asyncio.create_subprocess_exec(sys.executable, *arguments)
+        status = await self._snapshot_process.wait()
+        self._snapshot_process = None
+        snapshots = snapshot.list_snapshots(self._directory)
+        if status or not snapshots:
+            log.error("the snapshot process failed with exit status %d", status)
+            return
+        lsn = snapshot.lsn_of(snapshots[-1])
+        dropped = self._journal.truncate_before(lsn + 1)
+        log.info("snapshot up to record %d, %d segments dropped", lsn, dropped)
+
+    async def _cancel_tasks(self) -> None:
+        if self._snapshot_process is not None:
+            self._snapshot_process.terminate()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,0 +1,166 @@
+"""/openapi.json, made from the command table: the command endpoint, every REST route, the pages of the server."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import msgspec
+
+from synap import __version__
+from synap.commands.dispatcher import ACKS
+from synap.commands.envelope import IDEMPOTENCY_KEY_CHARS_MAX
+from synap.commands.reference import custom_schema
+from synap.commands.table import Command, Route, Table, object_forms
+from synap.errors import BY_CODE
+
+_COMPONENTS = "#/components/schemas/{name}"
+_JSON = "application/json"
+
+
+def document(table: Table) -> dict[str, Any]:
+    """The OpenAPI 3.1 document."""
+    paths: dict[str, Any] = {"/api/v1/command": {"post": _command_endpoint(table.public())}, **_server_pages()}
+    components: dict[str, Any] = {"Error": _error_schema()}
+    for command in table.public():
+        for route in command.routes:
+            paths.setdefault(route.path, {})[route.method.lower()] = _operation(command, route, components)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Synap",
+            "version": __version__,
+            "description": "Every command goes through `POST /api/v1/command`; other routes are short forms of some.",
+        },
+        "paths": paths,
+        "components": {"schemas": components},
+    }
+
+
+def _schema(of: Any, components: dict[str, Any]) -> dict[str, Any]:
+    (schema,), found = msgspec.json.schema_components([of], schema_hook=custom_schema, ref_template=_COMPONENTS)
+    components |= found
+    return schema
+
+
+def _operation(command: Command, route: Route, components: dict[str, Any]) -> dict[str, Any]:
+    _schema(command.payload, components)
+    properties: dict[str, Any] = {}
+    required: set[str] = set()
+    for form in object_forms(command.payload):
+        shape = components[form.__name__]
+        properties |= shape["properties"]
+        required |= set(shape.get("required", ()))
+    in_path = route.parameters
+    parameters = [_parameter(name, properties[name], "path", required=True) for name in in_path]
+    rest = {name: schema for name, schema in properties.items() if name not in in_path}
+    operation: dict[str, Any] = {
+        "operationId": f"{route.method.lower()} {command.name}",
+        "tags": [command.namespace],
+        "summary": command.summary,
+        "description": inspect.getdoc(command.handler),
+        "parameters": parameters,
+        "responses": _responses(_schema(command.result, components), may_miss=route.method == "GET"),
+    }
+    if route.method == "GET":
+        parameters += [_parameter(n, s, "query", required=n in required) for n, s in rest.items()]
+    elif in_path and rest:
+        body = {"type": "object", "properties": rest, "required": sorted(required & rest.keys())}
+        operation["requestBody"] = _body(body | {"additionalProperties": False}, required=bool(required & rest.keys()))
+    elif not in_path:
+        operation["requestBody"] = _body(_schema(command.payload, components), required=True)
+    return operation
+
+
+def _parameter(name: str, schema: dict[str, Any], where: str, *, required: bool) -> dict[str, Any]:
+    return {"name": name, "in": where, "required": required, "schema": schema}
+
+
+def _body(schema: dict[str, Any], *, required: bool) -> dict[str, Any]:
+    return {"required": required, "content": {_JSON: {"schema": schema}}}
+
+
+def _responses(result: dict[str, Any], *, may_miss: bool) -> dict[str, Any]:
+    statuses = sorted({error.status for error in BY_CODE.values()} | ({404} if may_miss else set()))
+    error = {"content": {_JSON: {"schema": {"$ref": _COMPONENTS.format(name="Error")}}}}
+    failures = {
+        str(status): {"description": ", ".join(c for c, e in BY_CODE.items() if e.status == status), **error}
+        for status in statuses
+    }
+    return {"200": {"description": "the result", "content": {_JSON: {"schema": result}}}, **failures}
+
+
+def _command_endpoint(commands: list[Command]) -> dict[str, Any]:
+    request = {
+        "type": "object",
+        "required": ["command"],
+        "additionalProperties": False,
+        "properties": {
+            "command": {"enum": [c.name for c in commands]},
+            "payload": {"description": "the command's payload, see GET /api/v1/commands"},
+            "request_id": {"type": ["string", "null"]},
+            "type": {"enum": ["request", None]},
+            "version": {"type": ["string", "null"]},
+            "idempotency_key": {"type": ["string", "null"], "minLength": 1, "maxLength": IDEMPOTENCY_KEY_CHARS_MAX},
+            "ack": {"enum": [*ACKS, None]},
+        },
+    }
+    batch = {
+        "type": "object",
+        "required": ["type", "commands"],
+        "properties": {
+            "type": {"const": "batch"},
+            "commands": {"type": "array", "items": request},
+            "atomic": {"type": "boolean", "default": False},
+        },
+    }
+    return {
+        "operationId": "command",
+        "tags": ["commands"],
+        "summary": "Run a command, or a batch of them.",
+        "parameters": [
+            _parameter("Idempotency-Key", {"type": "string"}, "header", required=False),
+            _parameter("X-Synap-Ack", {"enum": list(ACKS)}, "header", required=False),
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                _JSON: {
+                    "schema": {"anyOf": [request, batch]},
+                    "example": {"command": "kv.set", "payload": {"key": "greeting", "value": "hello"}},
+                }
+            },
+        },
+        "responses": _responses({"type": "object"}, may_miss=True),
+    }
+
+
+def _server_pages() -> dict[str, Any]:
+    def page(summary: str, content: str, *more: int) -> dict[str, Any]:
+        responses = {str(s): {"description": "", "content": {content: {}}} for s in (200, *more)}
+        return {"get": {"tags": ["server"], "summary": summary, "responses": responses}}
+
+    return {
+        "/health": page("Whether the process works.", _JSON),
+        "/ready": page("Whether it takes requests: 503 while it recovers or drains.", _JSON, 503),
+        "/metrics": page("Metrics for Prometheus.", "text/plain"),
+        "/openapi.json": page("This document.", _JSON),
+        "/docs": page("This document, to read and to try.", "text/html"),
+    }
+
+
+def _error_schema() -> dict[str, Any]:
+    error = {
+        "type": "object",
+        "required": ["code", "message", "details"],
+        "properties": {
+            "code": {"enum": sorted(BY_CODE)},
+            "message": {"type": "string"},
+            "details": {"type": "object"},
+        },
+    }
+    return {
+        "type": "object",
+        "required": ["status", "error"],
+        "properties": {"status": {"const": "error"}, "error": error},
+    }

@@ -1,0 +1,86 @@
+"""REST routes, made from the command table: each is its command with a friendlier address.
+
+Path parameters and query parameters become payload fields, a body's members become the others, and the
+result comes back bare. The payload the command sees, and the journal keeps, is put together once as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from synap.commands.dispatcher import ACKS
+from synap.commands.envelope import checked, invalid_payload, invalid_request
+from synap.commands.table import Command, Route, Table, array_fields
+from synap.errors import DiskFull, InvalidPayload, KeyNotFound
+from synap.transport.app import Door, json_response
+
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def add_routes(app: web.Application, table: Table, door: Door) -> None:
+    """Add every route of the table, literal paths before patterns."""
+    rows = [(route, command) for command in table.public() for route in command.routes]
+    for route, command in sorted(rows, key=lambda row: len(row[0].parameters)):
+        app.router.add_route(route.method, route.path, _handler(route, command, door))
+
+
+def _handler(route: Route, command: Command, door: Door) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handle(request: web.Request) -> web.Response:
+        if route.method == "GET":
+            payload = _from_query(request, command.payload)
+        else:
+            payload = _from_body(request, await door.body(request))
+        outcome = door.dispatcher.call(
+            command.name, payload, request.headers.get("Idempotency-Key"), request.headers.get("X-Synap-Ack")
+        )
+        try:
+            await door.committer.reach(outcome.ack, outcome.lsn)
+        except DiskFull:
+            if outcome.wrote:
+                raise
+        if outcome.missing and route.method == "GET":
+            raise KeyNotFound(f"there is nothing at {request.path[:200]}")
+        headers = {"X-Synap-Ack": ACKS[outcome.ack], "X-Synap-LSN": str(outcome.lsn)} if outcome.wrote else None
+        return json_response(outcome.payload, headers=headers)
+
+    return handle
+
+
+def _from_query(request: web.Request, form: Any) -> bytes:
+    """The payload of a GET: path and query, texts converted to what the fields want."""
+    lists = array_fields(form)
+    fields: dict[str, Any] = {}
+    for name, value in request.query.items():
+        if name in lists:
+            fields.setdefault(name, []).append(value)
+        elif name in fields:
+            raise InvalidPayload(f"payload.{name}: given twice", path=f"payload.{name}")
+        else:
+            fields[name] = value
+    fields |= request.match_info
+    try:
+        return _encode(msgspec.convert(fields, form, strict=False))
+    except msgspec.ValidationError as error:
+        raise invalid_payload(error, form) from None
+
+
+def _from_body(request: web.Request, body: bytes) -> bytes:
+    """The payload of a POST or DELETE: the path and the members of the body, values byte for byte."""
+    parameters = {name: msgspec.Raw(_encode(value)) for name, value in request.match_info.items()}
+    if not body:
+        return _encode(parameters)
+    checked(body)
+    if not parameters:
+        return body
+    try:
+        fields = _decode_object(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise invalid_request(error, dict) from None
+    for name in parameters.keys() & fields.keys():
+        raise InvalidPayload(f"payload.{name}: stands in the path already", path=f"payload.{name}")
+    return _encode(parameters | fields)

@@ -1,0 +1,23 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import Harness, ServerProcess
+
+
+@pytest.fixture
+def harness() -> Harness:
+    """A dispatcher on an empty state, with a fake clock and a journal in memory."""
+    return Harness()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A real server on an empty data directory."""
+    with ServerProcess(tmp_path / "data") as running:
+        yield running
