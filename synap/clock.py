@@ -14,22 +14,34 @@ Millis = int
 
 
 class Clock:
-    """Monotone wall clock. `source` returns Unix time in nanoseconds."""
+    """Monotone wall clock. `source` returns Unix time in nanoseconds.
 
-    __slots__ = ("_floor", "_source")
+    Everything one tick of the event loop executes happens at one moment: `hold` reads the time once, and it
+    stands still until `release`.
+    """
 
     def __init__(self, source: Callable[[], int] = time.time_ns) -> None:
+        self.held: Millis = 0
+        """The moment of this tick, 0 before anybody has asked."""
         self._source = source
         self._floor: Millis = 0
 
     def now(self) -> Millis:
         """Unix milliseconds, at least every value returned before."""
-        now = self._source() // 1_000_000
-        if now < self._floor:
-            return self._floor
-        self._floor = now
-        return now
+        self._floor = max(self._floor, self._source() // 1_000_000)
+        return self._floor
+
+    def hold(self) -> Millis:
+        """The moment of this tick."""
+        if not self.held:
+            self.held = self.now()
+        return self.held
+
+    def release(self) -> None:
+        """The tick is over: let the time go on."""
+        self.held = 0
 
     def advance_to(self, at: Millis) -> None:
         """Never return less than `at` from here on."""
         self._floor = max(self._floor, at)
+        self.held = 0

@@ -40,6 +40,7 @@ SWEEP_INTERVAL_SECS = 0.1
 SWEEP_KEYS_MAX = 2_000
 SNAPSHOT_CHECK_SECS = 1.0
 DRAIN_SECS_MAX = 10.0
+GC_ALLOCATIONS = 50_000
 
 
 class Server:
@@ -55,11 +56,12 @@ class Server:
         self._executor = Executor(TABLE, self._state)
         fsync = Fsync(settings.journal.fsync)
         self._journal = FileJournal(self._directory, settings.journal.segment_bytes)
-        self._committer = Committer(self._journal, fsync)
+        clock = Clock()
+        self._committer = Committer(self._journal, fsync, clock.release)
         self._dispatcher = Dispatcher(
             self._executor,
             self._journal,
-            Clock(),
+            clock,
             Limits(
                 max_batch=settings.limits.max_batch,
                 max_key_bytes=settings.limits.max_key_bytes,
@@ -116,9 +118,11 @@ class Server:
             self._state.keyspace.build_index()
         finally:
             gc.enable()
-        # What is there now mostly stays: collections need not look at it again.
+        # What is there now mostly stays: collections need not look at it again. Requests make no cycles, so
+        # that collecting rarely costs little memory and spares every request its share of the searching.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(GC_ALLOCATIONS)
         eviction.prepare(self._state.keyspace, self.settings.memory.policy)
         self._journal.open(progress.lsn)
         self._committer.start()

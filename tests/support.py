@@ -32,8 +32,17 @@ class FakeClock(Clock):
     """A clock that stands still until it is told otherwise. It can be set back, as a wall clock can."""
 
     def __init__(self, at: Millis = START) -> None:
-        self.wall: Millis = at
-        super().__init__(lambda: self.wall * 1_000_000)
+        self._wall = at
+        super().__init__(lambda: self._wall * 1_000_000)
+
+    @property
+    def wall(self) -> Millis:
+        return self._wall
+
+    @wall.setter
+    def wall(self, at: Millis) -> None:
+        self._wall = at
+        self.release()
 
     def advance(self, seconds: float) -> None:
         self.wall += round(seconds * 1000)

@@ -12,19 +12,18 @@ synchronous, so nothing comes between the commands of a batch.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import orjson
 
 from synap.clock import Clock, Millis
 from synap.commands import envelope, packed
-from synap.commands.envelope import Batch, Entry
+from synap.commands.envelope import Batch, Entry, decode_entry
 from synap.commands.executor import CLOCK, TRANSACTION, Bound, Call, Executor, Memory, Transaction
 from synap.commands.table import Unchanged
 from synap.engines import eviction
@@ -43,10 +42,9 @@ log = logging.getLogger("synap.dispatcher")
 
 WRITTEN, SYNCED = 0, 1
 ACKS = ("written", "synced")
-_ACKS_JSON = (b'"written"', b'"synced"')
 
 _EVICT = "kv.evict"
-_encode_payload = msgspec.json.Encoder().encode
+encode_json = msgspec.json.Encoder().encode
 
 
 class Log(Protocol):
@@ -77,15 +75,15 @@ class Reply(msgspec.Struct, gc=False):
     lsn: int
     ack: int
     wrote: bool
-    request_id: bytes
     is_packed: bool = False
 
     def refused(self, error: SynapError) -> Reply:
         """The answer instead, when the journal did not get that far."""
-        body = envelope.failure(error, self.request_id)
-        if self.is_packed:
-            body = packed.from_json(body)
-        return Reply(error.status, body, 0, WRITTEN, False, self.request_id, self.is_packed)
+        body = packed.to_json(self.body) if self.is_packed else self.body
+        body = envelope.failure(error, orjson.dumps(envelope.request_id_of(body)))
+        return Reply(
+            error.status, packed.from_json(body) if self.is_packed else body, 0, WRITTEN, False, self.is_packed
+        )
 
 
 class Outcome(NamedTuple):
@@ -133,32 +131,47 @@ class Dispatcher:
         self.bound = {name: b for name, b in executor.bound.items() if not b.command.internal}
         self._executor = executor
         self._state = executor.state
+        self._keyspace = executor.state.keyspace
         self._journal = journal
         self._clock = clock
-        self._now = clock.now
         self._limits = limits
         self._max_key_bytes = limits.max_key_bytes
+        self._unchecked_bytes = min(envelope.SHALLOW_BYTES, limits.max_key_bytes)
         self._memory_bytes = limits.memory_bytes
         self._default_ack = default_ack
         self._expired_recorded = 0
-        self._ids = itertools.count(1)
-        self._id_prefix = secrets.token_hex(8).encode()
+        self._requests = 0
+        self._templates = envelope.ReplyTemplates(secrets.token_hex(8).encode(), [a.encode() for a in ACKS])
 
     def answer(self, body: bytes, idempotency_key: str | None = None, ack: str | None = None) -> Reply:
         """The reply to a JSON body; the header values stand in for absent envelope fields. Never raises."""
-        request_id = b""
+        request: Entry | Batch | None = None
         try:
-            request = envelope.decode(body if body.isascii() else envelope.checked(body))
-            given = request.request_id
-            request_id = self._new_request_id() if given is None else orjson.dumps(given)
+            if not body.isascii():
+                envelope.check_utf8(body)
+            try:
+                request = decode_entry(body)
+            except envelope.UNREADABLE as error:
+                request = envelope.decode_other(body, error)
+                return self._answer_batch(request, idempotency_key, ack)
             key = request.idempotency_key or idempotency_key
             ack = request.ack or ack
             level = self._default_ack if ack is None else _level(ack)
-            if type(request) is Batch:
-                return self._answer_batch(request, request_id, key, level)
-            return self._answer_entry(cast(Entry, request), request_id, key, level)
+            bound = self.bound.get(request.command) or self._find(request.command)
+            if key is None or not bound.writes:
+                payload = encode_json(self._run(bound, request.payload, self._clock.held or self._clock.hold(), None))
+            else:
+                payload = envelope.payload_of_entry(self._once(bound, request.payload, key, self._clock.hold(), None))
+            lsn = self._state.lsn
+            if request.request_id is not None:
+                return self._named_reply(orjson.dumps(request.request_id), payload, lsn, level, bound.writes)
+            self._requests = number = self._requests + 1
+            if bound.writes:
+                return Reply(200, self._templates.write[level] % (number, lsn, payload), lsn, level, True)
+            return Reply(200, self._templates.read % (number, payload), lsn, level, False)
         except Exception as error:
-            return self._answer_failure(error, request_id or self._request_id_of(body))
+            given = envelope.request_id_of(body) if request is None else request.request_id
+            return self._answer_failure(error, self._request_id(given))
 
     def answer_packed(self, body: bytes, idempotency_key: str | None = None, ack: str | None = None) -> Reply:
         """`answer` for a MessagePack body."""
@@ -172,26 +185,26 @@ class Dispatcher:
 
     def refuse(self, error: SynapError) -> Reply:
         """The reply to a request that never got as far as a command."""
-        return self._answer_failure(error, self._new_request_id())
+        return self._answer_failure(error, self._request_id(None))
 
     def call(self, command: str, payload: bytes, idempotency_key: str | None = None, ack: str | None = None) -> Outcome:
         """Run one command whose `payload` is UTF-8 JSON. Raises SynapError."""
         try:
             level = self._default_ack if ack is None else _level(ack)
             bound = self._find(command)
-            now = self._now()
+            now = self._clock.hold()
             if idempotency_key is not None and bound.writes:
                 entry = self._once(bound, msgspec.Raw(payload), idempotency_key, now, None)
                 return Outcome(envelope.payload_of_entry(entry), self._state.lsn, level, True, False)
             result = self._run(bound, payload, now, None)
-            missing = result.get("found") is False
-            return Outcome(orjson.dumps(result), self._state.lsn, level, bound.writes, missing)
+            missing = getattr(result, "found", True) is False
+            return Outcome(encode_json(result), self._state.lsn, level, bound.writes, missing)
         except Exception as error:
             raise self._failure(error) from None
 
     def sweep(self, limit: int) -> None:
         """Free up to `limit` keys that time has removed."""
-        now = self._now()
+        now = self._clock.hold()
         self._state.sweep(now, limit)
         if self._state.expired_total() != self._expired_recorded:
             self.record_time(now)
@@ -199,7 +212,7 @@ class Dispatcher:
     def record_time(self, now: Millis | None = None) -> None:
         """Journal how late it is, so that no restart on a slower clock undoes what time has done."""
         if self._journal.failure is None:
-            self._append(CLOCK.encode(), b"{}", self._now() if now is None else now)
+            self._append(CLOCK.encode(), b"{}", self._clock.hold() if now is None else now)
 
     def ready(self) -> None:
         """The state is recovered: begin to execute commands."""
@@ -209,29 +222,32 @@ class Dispatcher:
 
     # One command
 
-    def _answer_entry(self, entry: Entry, request_id: bytes, key: str | None, level: int) -> Reply:
-        bound = self.bound.get(entry.command) or self._find(entry.command)
-        now = self._now()
-        if not bound.writes:
-            payload = orjson.dumps(self._run(bound, entry.payload, now, None))
-            return Reply(200, envelope.success(payload, request_id), self._state.lsn, level, False, request_id)
-        if key is None:
-            payload = orjson.dumps(self._run(bound, entry.payload, now, None))
-        else:
-            payload = envelope.payload_of_entry(self._once(bound, entry.payload, key, now, None))
-        lsn = self._state.lsn
-        return Reply(200, envelope.written(payload, request_id, _ACKS_JSON[level], lsn), lsn, level, True, request_id)
+    def _named_reply(self, request_id: bytes, payload: bytes, lsn: int, level: int, wrote: bool) -> Reply:
+        if wrote:
+            return Reply(200, self._templates.write_named[level] % (request_id, lsn, payload), lsn, level, True)
+        return Reply(200, self._templates.read_named % (request_id, payload), lsn, level, False)
 
     def _answer_failure(self, error: Exception, request_id: bytes) -> Reply:
         failure = self._failure(error)
         seen_lsn = self._state.lsn if self.refusal is None else 0
-        return Reply(
-            failure.status, envelope.failure(failure, request_id), seen_lsn, self._default_ack, False, request_id
-        )
+        return Reply(failure.status, envelope.failure(failure, request_id), seen_lsn, self._default_ack, False)
 
-    def _run(self, bound: Bound, raw: bytes, now: Millis, transaction: _Transaction | None) -> Mapping[str, Any]:
-        """Validate, pass the gates, execute, and journal what changed something."""
-        payload, raw = self._admitted(bound, raw, now, transaction)
+    def _run(self, bound: Bound, raw: bytes, now: Millis, transaction: _Transaction | None) -> Any:
+        """Validate, pass the gates, execute, and journal what changed something. Returns the result."""
+        try:
+            payload = bound.decode(raw)
+            if len(raw) > self._unchecked_bytes:
+                self._check_large(bound, raw, payload)
+            if self.refusal is not None:
+                raise self.refusal
+            if bound.writes and (self._memory_bytes or self._journal.failure is not None):
+                self._admit_write(bound, now, transaction)
+        except (SynapError, *envelope.UNREADABLE) as error:
+            bound.rejected += 1
+            raise error if isinstance(error, SynapError) else bound.refusal(error) from None
+        if bound.admit is not None:
+            payload = bound.admit(payload)
+            raw = encode_json(payload)
         try:
             result = bound.handler(self._state, payload, now)
         except SynapError:
@@ -239,35 +255,15 @@ class Dispatcher:
             raise
         bound.succeeded += 1
         if bound.writes:
-            if type(result) is not Unchanged:
-                if transaction is None:
-                    self._append(bound.tag, raw, now)
-                else:
-                    transaction.calls.append(Call(bound.name, msgspec.Raw(raw)))
-        elif self._state.expired_total() != self._expired_recorded:
+            if type(result) is Unchanged:
+                return result.result
+            if transaction is None:
+                self._append(bound.tag, raw, now)
+            else:
+                transaction.calls.append(Call(bound.name, msgspec.Raw(raw)))
+        elif self._keyspace.expired != self._expired_recorded:
             self.record_time(now)
         return result
-
-    def _admitted(self, bound: Bound, raw: bytes, now: Millis, transaction: _Transaction | None) -> tuple[Any, bytes]:
-        """The payload for the handler and the bytes for the journal. Raises what the gates refuse."""
-        try:
-            payload = bound.payload(raw)
-            if self.refusal is not None:
-                raise self.refusal
-            if len(raw) > self._max_key_bytes:
-                self._check_keys(bound, payload)
-            if bound.writes:
-                if self._journal.failure is not None:
-                    raise DiskFull.because(self._journal.failure)
-                if self._memory_bytes and bound.command.grows and self._state.used_bytes > self._memory_bytes:
-                    self._make_room(now, transaction)
-            if bound.command.admit is not None:
-                payload = bound.command.admit(payload)
-                raw = _encode_payload(payload)
-        except SynapError:
-            bound.rejected += 1
-            raise
-        return payload, raw
 
     def _once(self, bound: Bound, raw: bytes, key: str, now: Millis, transaction: _Transaction | None) -> bytes:
         """The batch entry for a command with an idempotency key: remembered, or run and remembered now."""
@@ -275,7 +271,7 @@ class Dispatcher:
         def run(transaction: _Transaction) -> bytes:
             failed = bound.failed
             try:
-                return envelope.entry_success(orjson.dumps(self._run(bound, raw, now, transaction)))
+                return envelope.entry_success(encode_json(self._run(bound, raw, now, transaction)))
             except SynapError as error:
                 if bound.failed == failed:  # refused before it ran: the next try may succeed
                     raise
@@ -310,7 +306,8 @@ class Dispatcher:
 
     # Batches
 
-    def _answer_batch(self, batch: Batch, request_id: bytes, key: str | None, level: int) -> Reply:
+    def _answer_batch(self, batch: Batch, key: str | None, ack: str | None) -> Reply:
+        key, ack = batch.idempotency_key or key, batch.ack or ack
         if len(batch.commands) > self._limits.max_batch:
             raise PayloadTooLarge(
                 f"commands: expected at most {self._limits.max_batch} in a batch, got {len(batch.commands)}",
@@ -318,7 +315,7 @@ class Dispatcher:
             )
         if self.refusal is not None:
             raise self.refusal
-        run = _BatchRun(level, self._now())
+        run = _BatchRun(self._default_ack if ack is None else _level(ack), self._clock.hold())
         if key is not None:
             results = self._batch_once(batch.commands, key, run)
         else:
@@ -328,8 +325,9 @@ class Dispatcher:
             if run.transaction is not None:
                 self._append_transaction(run.transaction, run.now)
         lsn = self._state.lsn
-        ack = _ACKS_JSON[run.level] if run.wrote else None
-        return Reply(200, envelope.batch_response(results, request_id, ack, lsn), lsn, run.level, run.wrote, request_id)
+        ack = ACKS[run.level] if run.wrote else None
+        body = envelope.batch_response(results, self._request_id(batch.request_id), ack, lsn)
+        return Reply(200, body, lsn, run.level, run.wrote)
 
     def _batch_once(self, commands: list[msgspec.Raw], key: str, run: _BatchRun) -> bytes:
         if self._journal.failure is not None:
@@ -351,7 +349,7 @@ class Dispatcher:
             run.wrote = run.wrote or bound.writes
             if entry.idempotency_key is not None and bound.writes:
                 return self._once(bound, entry.payload, entry.idempotency_key, run.now, run.transaction)
-            return envelope.entry_success(orjson.dumps(self._run(bound, entry.payload, run.now, run.transaction)))
+            return envelope.entry_success(encode_json(self._run(bound, entry.payload, run.now, run.transaction)))
         except Exception as error:
             return envelope.entry_failure(self._failure(error))
 
@@ -359,14 +357,14 @@ class Dispatcher:
 
     def _append(self, name: bytes, payload: bytes, now: Millis) -> None:
         state = self._state
-        state.lsn += 1
+        state.lsn = lsn = state.lsn + 1
         state.time = now
-        self._journal.append(state.lsn, now, name, payload)
-        self._expired_recorded = state.expired_total()
+        self._journal.append(lsn, now, name, payload)
+        self._expired_recorded = self._keyspace.expired
 
     def _append_transaction(self, transaction: _Transaction, now: Millis) -> None:
         if transaction.calls or transaction.memories:
-            payload = _encode_payload(Transaction(transaction.calls, transaction.memories))
+            payload = encode_json(Transaction(transaction.calls, transaction.memories))
             self._append(TRANSACTION.encode(), payload, now)
 
     # Gates and failures
@@ -379,7 +377,16 @@ class Dispatcher:
             raise UnknownCommand(f"there is no command {name[:100]!r}{hint}", suggestion=suggestion)
         return bound
 
-    def _check_keys(self, bound: Bound, payload: Any) -> None:
+    def _admit_write(self, bound: Bound, now: Millis, transaction: _Transaction | None) -> None:
+        if self._journal.failure is not None:
+            raise DiskFull.because(self._journal.failure)
+        if bound.command.grows and 0 < self._memory_bytes < self._state.used_bytes:
+            self._make_room(now, transaction)
+
+    def _check_large(self, bound: Bound, raw: bytes, payload: Any) -> None:
+        envelope.check_nesting(raw)
+        if len(raw) <= self._max_key_bytes:
+            return
         for key in _keys(bound.command.keys, payload):
             if len(key.encode()) > self._max_key_bytes:
                 raise PayloadTooLarge(
@@ -393,7 +400,7 @@ class Dispatcher:
         keyspace.sweep(now)
         keys = eviction.victims(keyspace, policy, self._state.used_bytes - self._memory_bytes, now)
         if keys:
-            raw = _encode_payload({"keys": keys})
+            raw = encode_json({"keys": keys})
             evict = self._executor.bound[_EVICT]
             evict.handler(self._state, evict.decode(raw), now)
             if transaction is None:
@@ -420,12 +427,11 @@ class Dispatcher:
         self.errors_by_code[error.code] = self.errors_by_code.get(error.code, 0) + 1
         return error
 
-    def _new_request_id(self) -> bytes:
-        return b'"%b-%d"' % (self._id_prefix, next(self._ids))
-
-    def _request_id_of(self, body: bytes) -> bytes:
-        given = envelope.request_id_of(body)
-        return self._new_request_id() if given is None else orjson.dumps(given)
+    def _request_id(self, given: str | None) -> bytes:
+        if given is not None:
+            return orjson.dumps(given)
+        self._requests += 1
+        return self._templates.request_id(self._requests)
 
 
 def _level(ack: str) -> int:

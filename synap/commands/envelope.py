@@ -4,14 +4,14 @@
     {"type": "batch", "commands": [{...}, {...}]}                  many, answered in order
 
 Payloads and values stay the raw bytes of the request. msgspec checks the JSON grammar of everything it
-passes over, but neither UTF-8 nor a nesting limit of our own; `checked` adds both.
+passes over, but neither UTF-8 nor a nesting limit of our own: `check_utf8` and `check_nesting` add these.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import Annotated, Any, Literal
 
@@ -22,6 +22,8 @@ from synap.commands.table import payload_fields
 from synap.errors import BY_CODE, InvalidPayload, InvalidRequest, SynapError
 
 NESTING_LEVELS_MAX = 512
+SHALLOW_BYTES = 2 * NESTING_LEVELS_MAX
+"""JSON of at most this length cannot nest too deep."""
 IDEMPOTENCY_KEY_CHARS_MAX = 255
 
 EMPTY_OBJECT = msgspec.Raw(b"{}")
@@ -57,6 +59,9 @@ class _Kind(msgspec.Struct, gc=False):
     request_id: msgspec.Raw = msgspec.Raw(b"null")
 
 
+UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+"""What decoders raise for a body that is not what it should be."""
+
 decode_entry: Callable[[bytes], Entry] = msgspec.json.Decoder(Entry).decode
 _decode_batch: Callable[[bytes], Batch] = msgspec.json.Decoder(Batch).decode
 _decode_kind: Callable[[bytes], _Kind] = msgspec.json.Decoder(_Kind).decode
@@ -70,25 +75,20 @@ _NOT_BRACKETS = bytes(b for b in range(256) if b not in b"[]{}")
 _DEPTH_BLOCK = 256
 
 
-def checked(body: bytes) -> bytes:
-    """The body, when it is UTF-8. Raises InvalidRequest."""
-    if not body.isascii():
-        try:
-            body.decode()
-        except UnicodeDecodeError as error:
-            raise InvalidRequest(f"the body is not UTF-8: byte {error.start} is 0x{body[error.start]:02x}") from None
-    return body
-
-
-def decode(body: bytes) -> Entry | Batch:
-    """The request in `body`, which `checked` has passed. Raises InvalidRequest."""
+def check_utf8(body: bytes) -> None:
+    """Raise InvalidRequest when the body is not UTF-8."""
     try:
-        return decode_entry(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        entry_error = error
+        body.decode()
+    except UnicodeDecodeError as error:
+        wrong = body[error.start]
+        raise InvalidRequest(f"the body is not UTF-8: byte {error.start} is 0x{wrong:02x}") from None
+
+
+def decode_other(body: bytes, entry_error: Exception) -> Batch:
+    """The batch in a body that `decode_entry` has refused with `entry_error`. Raises InvalidRequest."""
     try:
         return _decode_batch(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         if _is_batch(body):
             raise invalid_request(error, Batch) from None
     raise invalid_request(entry_error, Entry)
@@ -98,14 +98,14 @@ def decode_single(body: bytes) -> Entry:
     """One command of a batch. Raises InvalidRequest."""
     try:
         return decode_entry(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise invalid_request(error, Entry) from None
 
 
 def _is_batch(body: bytes) -> bool:
     try:
         return bytes(_decode_kind(body).type) == b'"batch"'
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+    except UNREADABLE:
         return False
 
 
@@ -113,13 +113,13 @@ def request_id_of(body: bytes) -> str | None:
     """The request id of a body that could not be decoded, when it can be made out all the same."""
     try:
         return msgspec.json.decode(_decode_kind(body).request_id, type=str)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
 
 
 def check_nesting(raw: bytes) -> None:
     """Raise InvalidRequest when `raw`, well-formed JSON, nests deeper than the limit."""
-    if len(raw) <= 2 * NESTING_LEVELS_MAX or raw.count(b"[") + raw.count(b"{") <= NESTING_LEVELS_MAX:
+    if raw.count(b"[") + raw.count(b"{") <= NESTING_LEVELS_MAX:
         return
     brackets = _STRING.sub(b"", raw).translate(None, _NOT_BRACKETS)
     depth = 0
@@ -191,25 +191,28 @@ def _all_fields(form: Any) -> set[str]:
     return fields
 
 
-# Replies. They are put together from bytes: the payload is already encoded, the rest is constant.
+class ReplyTemplates:
+    """Replies are put together from bytes: the payload is encoded already, the rest is constant.
 
+    A request without an id gets the server's prefix and a number. Prefix and ack hold no percent sign.
+    """
 
-def success(payload: bytes, request_id: bytes) -> bytes:
-    """The reply to a read. `request_id` is JSON."""
-    return b'{"type":"response","request_id":%b,"status":"success","success":true,"payload":%b}' % (
-        request_id,
-        payload,
-    )
+    def __init__(self, id_prefix: bytes, acks: Sequence[bytes]) -> None:
+        self._numbered_id = b'"%b-%%d"' % id_prefix
+        opening = b'{"type":"response","request_id":%b,"status":"success","success":true,'
+        numbered = opening % self._numbered_id
+        self.read = numbered + b'"payload":%b}'
+        """Takes the request's number and the payload."""
+        self.write = [numbered + b'"ack":"%b","lsn":%%d,"payload":%%b}' % ack for ack in acks]
+        """For each ack; takes the request's number, the LSN and the payload."""
+        self.read_named = opening + b'"payload":%b}'
+        """Takes the request id as JSON and the payload."""
+        self.write_named = [opening + b'"ack":"' + ack + b'","lsn":%d,"payload":%b}' for ack in acks]
+        """For each ack; takes the request id as JSON, the LSN and the payload."""
 
-
-def written(payload: bytes, request_id: bytes, ack: bytes, lsn: int) -> bytes:
-    """The reply to a write. `request_id` and `ack` are JSON."""
-    return b'{"type":"response","request_id":%b,"status":"success","success":true,"ack":%b,"lsn":%d,"payload":%b}' % (
-        request_id,
-        ack,
-        lsn,
-        payload,
-    )
+    def request_id(self, number: int) -> bytes:
+        """The id of request `number`, as JSON."""
+        return self._numbered_id % number
 
 
 def failure(error: SynapError, request_id: bytes) -> bytes:
@@ -220,9 +223,9 @@ def failure(error: SynapError, request_id: bytes) -> bytes:
     )
 
 
-def batch_response(results: bytes, request_id: bytes, ack: bytes | None, lsn: int) -> bytes:
+def batch_response(results: bytes, request_id: bytes, ack: str | None, lsn: int) -> bytes:
     """The reply to a batch; `results` holds the encoded entries with commas, `ack` is set when it may have written."""
-    durability = b"" if ack is None else b',"ack":%b,"lsn":%d' % (ack, lsn)
+    durability = b"" if ack is None else b',"ack":"%b","lsn":%d' % (ack.encode(), lsn)
     return b'{"type":"batch_response","request_id":%b%b,"results":[%b]}' % (request_id, durability, results)
 
 

@@ -16,9 +16,10 @@ from typing import Any
 import msgspec
 
 from synap.clock import Millis
-from synap.commands.envelope import check_nesting, invalid_payload, invalid_request
+from synap.commands.envelope import invalid_payload, invalid_request
 from synap.commands.state import State
 from synap.commands.table import Command, Table
+from synap.errors import SynapError
 from synap.journal.record import Record
 
 TRANSACTION = "system.transaction"
@@ -50,29 +51,25 @@ class Transaction(msgspec.Struct, array_like=True, gc=False):
 class Bound:
     """A command made ready to run, with the tallies that metrics report."""
 
-    __slots__ = ("command", "decode", "failed", "handler", "name", "rejected", "succeeded", "tag", "writes")
+    __slots__ = ("admit", "command", "decode", "failed", "handler", "name", "rejected", "succeeded", "tag", "writes")
 
     def __init__(self, command: Command) -> None:
         self.command = command
         self.name = command.name
         self.tag = command.name.encode()
         self.handler = command.handler
+        self.admit = command.admit
         self.writes = command.writes
         self.decode: Callable[[Any], Any] = msgspec.json.Decoder(command.payload).decode
         self.succeeded = 0
         self.failed = 0
         self.rejected = 0
 
-    def payload(self, raw: bytes) -> Any:
-        """The validated payload. Raises InvalidPayload, or InvalidRequest for one that nests too deep."""
-        try:
-            payload = self.decode(raw)
-        except msgspec.ValidationError as error:
-            raise invalid_payload(error, self.command.payload) from None
-        except msgspec.DecodeError as error:
-            raise invalid_request(error, self.command.payload) from None
-        check_nesting(raw)
-        return payload
+    def refusal(self, error: Exception) -> SynapError:
+        """The error for a payload that `decode` has refused with `error`."""
+        if isinstance(error, msgspec.ValidationError):
+            return invalid_payload(error, self.command.payload)
+        return invalid_request(error, self.command.payload)
 
 
 class Executor:

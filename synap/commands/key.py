@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets  # noqa: TID251 - for admission
-from typing import Annotated, TypedDict
+from typing import Annotated
 
 import msgspec
 
@@ -11,14 +11,14 @@ from synap.clock import Millis
 from synap.commands.kv import KeyOnly, Success
 from synap.commands.state import State
 from synap.commands.table import command, unchanged
-from synap.commands.types import Key, Payload
+from synap.commands.types import Key, Payload, Result
 from synap.engines.keyspace import Value
 from synap.errors import KeyNotFound
 
 _PICK_BITS = 53
 
 
-class TypeResult(TypedDict):
+class TypeResult(Result):
     """ "none", or string, hash, list, set, sortedset."""
 
     type: str
@@ -27,10 +27,10 @@ class TypeResult(TypedDict):
 @command("key.type", keys=("key",), routes=("GET /key/{key}/type",), cost="O(1)", since="0.1")
 def type_(state: State, payload: KeyOnly, now: Millis) -> TypeResult:
     """Tell what type a key holds."""
-    return {"type": state.keyspace.type_at(payload.key, now) or "none"}
+    return TypeResult(type=state.keyspace.type_at(payload.key, now) or "none")
 
 
-class ExistsResult(TypedDict):
+class ExistsResult(Result):
     """Whether the key is there."""
 
     exists: bool
@@ -39,7 +39,7 @@ class ExistsResult(TypedDict):
 @command("key.exists", keys=("key",), routes=("GET /key/{key}/exists",), cost="O(1)", since="0.1")
 def exists(state: State, payload: KeyOnly, now: Millis) -> ExistsResult:
     """Tell whether a key exists."""
-    return {"exists": state.keyspace.read(payload.key, now) is not None}
+    return ExistsResult(exists=state.keyspace.read(payload.key, now) is not None)
 
 
 class Rename(Payload):
@@ -64,7 +64,7 @@ def rename(state: State, payload: Rename, now: Millis) -> Success:
     if payload.source == payload.destination:
         return unchanged(Success(success=True))
     _move(state, payload, now)
-    return {"success": True}
+    return Success(success=True)
 
 
 @command(
@@ -82,7 +82,7 @@ def renamenx(state: State, payload: Rename, now: Millis) -> Success:
     if state.keyspace.get(payload.destination, now) is not None:
         return unchanged(Success(success=False))
     _move(state, payload, now)
-    return {"success": True}
+    return Success(success=True)
 
 
 class Copy(Payload):
@@ -109,8 +109,8 @@ def copy(state: State, payload: Copy, now: Millis) -> Success:
         return unchanged(Success(success=False))
     if keyspace.get(payload.destination, now) is not None and not payload.replace:
         return unchanged(Success(success=False))
-    keyspace.put(payload.destination, keyspace.copy_value(value), now, keyspace.expiry(payload.source))
-    return {"success": True}
+    keyspace.put(payload.destination, keyspace.copy_value(value), now, keyspace.expires.get(payload.source))
+    return Success(success=True)
 
 
 class RandomKey(Payload):
@@ -119,7 +119,7 @@ class RandomKey(Payload):
     pick: Annotated[int, msgspec.Meta(ge=0, le=2**_PICK_BITS)] | None = None
 
 
-class RandomKeyResult(TypedDict):
+class RandomKeyResult(Result):
     """A key, or null when there are none."""
 
     key: str | None
@@ -132,7 +132,7 @@ def _draw(payload: RandomKey) -> RandomKey:
 @command("key.randomkey", routes=("GET /key/randomkey",), admit=_draw, cost="O(log n)", since="0.1")
 def randomkey(state: State, payload: RandomKey, now: Millis) -> RandomKeyResult:
     """Return some key, each with the same chance."""
-    return {"key": state.keyspace.key_at(payload.pick or 0, now)}
+    return RandomKeyResult(key=state.keyspace.key_at(payload.pick or 0, now))
 
 
 def _source(state: State, key: str, now: Millis) -> Value:
@@ -144,6 +144,6 @@ def _source(state: State, key: str, now: Millis) -> Value:
 
 def _move(state: State, payload: Rename, now: Millis) -> None:
     keyspace = state.keyspace
-    value, expires_at = keyspace.get(payload.source, now), keyspace.expiry(payload.source)
+    value, expires_at = keyspace.get(payload.source, now), keyspace.expires.get(payload.source)
     keyspace.remove(payload.source)
     keyspace.put(payload.destination, value, now, expires_at)

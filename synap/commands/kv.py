@@ -6,14 +6,14 @@ import base64
 import binascii
 from collections.abc import Iterable
 from itertools import islice
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal
 
 import msgspec
 
 from synap.clock import Millis
 from synap.commands.state import State
 from synap.commands.table import NoPayload, command, unchanged
-from synap.commands.types import Count, Int64, Json, Key, Keys, Payload, Stored, Ttl, expires_at, seconds_left
+from synap.commands.types import Count, Int64, Json, Key, Keys, Payload, Result, Ttl, expires_at, seconds_left
 from synap.engines import glob, numbers, strings
 from synap.errors import InvalidPayload
 
@@ -43,19 +43,19 @@ class KeyOrKeys(Payload):
         return [self.key] if self.key is not None else self.keys or []
 
 
-class Success(TypedDict):
+class Success(Result):
     """Whether the command found what it needed."""
 
     success: bool
 
 
-class Deleted(TypedDict):
+class Deleted(Result):
     """How many keys were there and are gone."""
 
     deleted: int
 
 
-class Length(TypedDict):
+class Length(Result):
     """Characters in the string now."""
 
     length: int
@@ -72,19 +72,13 @@ class Set(Payload):
     get: bool = False
     keep_ttl: bool = False
 
-    def __post_init__(self) -> None:
-        if self.nx and self.xx:
-            raise ValueError("nx and xx exclude each other")
-        if self.keep_ttl and self.ttl is not None:
-            raise ValueError("ttl and keep_ttl exclude each other")
 
-
-class SetResult(TypedDict):
+class SetResult(Result):
     """`previous` is the old value when `get` asked for it."""
 
     key: str
     success: bool
-    previous: Stored | None
+    previous: Json | None
 
 
 @command(
@@ -96,25 +90,27 @@ def set_(state: State, payload: Set, now: Millis) -> SetResult:
     `ttl` lets it expire; without `ttl` or `keep_ttl` an earlier expiry is dropped. `nx` sets only an
     absent key, `xx` only a present one; unmet, `success` is false.
     """
-    keyspace, key = state.keyspace, payload.key
-    previous = None
+    keyspace, key, previous, expiry = state.keyspace, payload.key, None, None
     if payload.nx or payload.xx or payload.get:
+        if payload.nx and payload.xx:
+            raise InvalidPayload("payload: nx and xx exclude each other", path="payload.nx")
         old = keyspace.typed(key, bytes, now) if payload.get else keyspace.get(key, now)
         previous = _stored(old) if payload.get else None
         if (payload.nx and old is not None) or (payload.xx and old is None):
-            return unchanged(SetResult(key=key, success=False, previous=previous))
-    ttl = payload.ttl
-    keyspace.put(
-        key, bytes(payload.value), now, None if ttl is None else expires_at(ttl, now), keep_expiry=payload.keep_ttl
-    )
-    return {"key": key, "success": True, "previous": previous}
+            return unchanged(SetResult(key, False, previous))
+    if payload.ttl is not None:
+        if payload.keep_ttl:
+            raise InvalidPayload("payload: ttl and keep_ttl exclude each other", path="payload.keep_ttl")
+        expiry = expires_at(payload.ttl, now)
+    keyspace.put(key, bytes(payload.value), now, expiry, payload.keep_ttl)
+    return SetResult(key, True, previous)
 
 
-class GetResult(TypedDict):
+class GetResult(Result):
     """`ttl` is in whole seconds, rounded up; null without expiry."""
 
     found: bool
-    value: Stored | None
+    value: Json | None
     ttl: int | None
 
 
@@ -124,10 +120,11 @@ def get(state: State, payload: KeyOnly, now: Millis) -> GetResult:
     keyspace, key = state.keyspace, payload.key
     value = keyspace.read(key, now)
     if value is None:
-        return {"found": False, "value": None, "ttl": None}
+        return GetResult(found=False, value=None, ttl=None)
     if type(value) is not bytes:
         raise keyspace.wrong_type(key, bytes, value)
-    return {"found": True, "value": Stored(value), "ttl": seconds_left(keyspace.expiry(key), now)}
+    at = keyspace.expires.get(key)
+    return GetResult(True, Json(value), None if at is None else seconds_left(at, now))
 
 
 @command(
@@ -144,7 +141,7 @@ def del_(state: State, payload: KeyOrKeys, now: Millis) -> Deleted:
     return _delete(state, payload.names(), now)
 
 
-class ExistsResult(TypedDict):
+class ExistsResult(Result):
     """`exists` when all of them do; `count` counts a key as often as it was named."""
 
     exists: bool
@@ -156,7 +153,7 @@ def exists(state: State, payload: KeyOrKeys, now: Millis) -> ExistsResult:
     """Tell whether keys of any type exist."""
     names = payload.names()
     count = sum(state.keyspace.read(key, now) is not None for key in names)
-    return {"exists": count == len(names), "count": count}
+    return ExistsResult(exists=count == len(names), count=count)
 
 
 class Increment(Payload):
@@ -166,7 +163,7 @@ class Increment(Payload):
     amount: Int64 = 1
 
 
-class IntegerResult(TypedDict):
+class IntegerResult(Result):
     """The value after the change."""
 
     value: int
@@ -191,10 +188,10 @@ class FloatIncrement(Payload):
     amount: float
 
 
-class NumberResult(TypedDict):
+class NumberResult(Result):
     """The value after the change."""
 
-    value: Stored
+    value: Json
 
 
 @command("kv.incrbyfloat", writes=True, keys=("key",), cost="O(1)", since="0.1")
@@ -203,7 +200,7 @@ def incrbyfloat(state: State, payload: FloatIncrement, now: Millis) -> NumberRes
     keyspace, key = state.keyspace, payload.key
     value = numbers.add_decimal(keyspace.typed(key, bytes, now), payload.amount)
     keyspace.put(key, value, now, keep_expiry=True)
-    return {"value": Stored(value)}
+    return NumberResult(value=Json(value))
 
 
 class Expire(Payload):
@@ -226,7 +223,7 @@ def expire(state: State, payload: Expire, now: Millis) -> Success:
         keyspace.remove(key)
     else:
         keyspace.set_expiry(key, at)
-    return {"success": True}
+    return Success(success=True)
 
 
 @command("kv.persist", writes=True, grows=False, keys=("key",), cost="O(1)", since="0.1")
@@ -235,10 +232,10 @@ def persist(state: State, payload: KeyOnly, now: Millis) -> Success:
     keyspace, key = state.keyspace, payload.key
     if keyspace.get(key, now) is None or not keyspace.clear_expiry(key):
         return unchanged(Success(success=False))
-    return {"success": True}
+    return Success(success=True)
 
 
-class TtlResult(TypedDict):
+class TtlResult(Result):
     """`ttl` is in whole seconds, rounded up; null without expiry."""
 
     found: bool
@@ -249,7 +246,8 @@ class TtlResult(TypedDict):
 def ttl(state: State, payload: KeyOnly, now: Millis) -> TtlResult:
     """Tell how long a key of any type will live."""
     found = state.keyspace.read(payload.key, now) is not None
-    return {"found": found, "ttl": seconds_left(state.keyspace.expiry(payload.key), now) if found else None}
+    at = state.keyspace.expires.get(payload.key)
+    return TtlResult(found=found, ttl=None if at is None else seconds_left(at, now))
 
 
 TypeName = Literal["string", "hash", "list", "set", "sortedset"]
@@ -265,7 +263,7 @@ class Scan(Payload):
     count: Count = 100
 
 
-class ScanResult(TypedDict):
+class ScanResult(Result):
     """A page of keys; `cursor` is null at the end. A page may hold fewer keys than `count`, even none."""
 
     keys: list[str]
@@ -280,7 +278,7 @@ def scan(state: State, payload: Scan, now: Millis) -> ScanResult:
     last = None if payload.cursor is None else _decode_cursor(payload.cursor)
     prefix = _narrowed(payload.prefix or "", payload.match)
     if prefix is None:
-        return {"keys": [], "cursor": None, "has_more": False}
+        return ScanResult(keys=[], cursor=None, has_more=False)
     keys = keyspace.keys(now, after=last, prefix=prefix)
     for key in islice(keys, max(SCAN_EXAMINED_PER_PAGE_MIN, payload.count * SCAN_EXAMINED_PER_KEY)):
         last = key
@@ -289,7 +287,7 @@ def scan(state: State, payload: Scan, now: Millis) -> ScanResult:
             if len(found) == payload.count:
                 break
     has_more = last is not None and next(keys, None) is not None
-    return {"keys": found, "cursor": _encode_cursor(last) if has_more and last else None, "has_more": has_more}
+    return ScanResult(keys=found, cursor=_encode_cursor(last) if has_more and last else None, has_more=has_more)
 
 
 class Match(Payload):
@@ -298,7 +296,7 @@ class Match(Payload):
     match: str = "*"
 
 
-class KeysResult(TypedDict):
+class KeysResult(Result):
     """Keys in key order."""
 
     keys: list[str]
@@ -310,7 +308,7 @@ def keys(state: State, payload: Match, now: Millis) -> KeysResult:
     """List all keys that match a glob."""
     candidates = state.keyspace.keys(now, prefix=glob.literal_prefix(payload.match))
     found = [key for key in candidates if _matches(key, payload.match)]
-    return {"keys": found, "count": len(found)}
+    return KeysResult(keys=found, count=len(found))
 
 
 class Pair(Payload):
@@ -327,7 +325,7 @@ class MultiSet(Payload):
     pairs: list[Pair] | dict[Key, Json]
 
 
-class Counted(TypedDict):
+class Counted(Result):
     """How many were set."""
 
     success: bool
@@ -337,7 +335,7 @@ class Counted(TypedDict):
 @command("kv.mset", writes=True, keys=("pairs",), routes=("POST /kv/mset",), cost="O(k log n)", since="0.1")
 def mset(state: State, payload: MultiSet, now: Millis) -> Counted:
     """Set several keys at once."""
-    result: Counted = {"success": True, "count": len(payload.pairs)}
+    result: Counted = Counted(success=True, count=len(payload.pairs))
     if not payload.pairs:
         return unchanged(result)
     _put_all(state, payload.pairs, now)
@@ -350,17 +348,17 @@ class MultiGet(Payload):
     keys: list[Key]
 
 
-class Values(TypedDict):
+class Values(Result):
     """A value for each key asked for, null where there is none or it is of another type."""
 
-    values: list[Stored | None]
+    values: list[Json | None]
 
 
 @command("kv.mget", keys=("keys",), routes=("POST /kv/mget",), cost="O(k)", since="0.1")
 def mget(state: State, payload: MultiGet, now: Millis) -> Values:
     """Read several keys at once."""
     values = [state.keyspace.read(key, now) for key in payload.keys]
-    return {"values": [Stored(value) if type(value) is bytes else None for value in values]}
+    return Values(values=[Json(value) if type(value) is bytes else None for value in values])
 
 
 class MultiSetNx(Payload):
@@ -391,7 +389,7 @@ def msetnx(state: State, payload: MultiSetNx | tuple[Key, Json], now: Millis) ->
     if not pairs:
         return unchanged(Success(success=True))
     _put_all(state, pairs, now)
-    return {"success": True}
+    return Success(success=True)
 
 
 class KeysOnly(Payload):
@@ -419,7 +417,7 @@ def append(state: State, payload: Append, now: Millis) -> Length:
     keyspace, key = state.keyspace, payload.key
     value, length = strings.appended(keyspace.typed(key, bytes, now), payload.value, key)
     keyspace.put(key, value, now, keep_expiry=True)
-    return {"length": length}
+    return Length(length=length)
 
 
 class GetRange(Payload):
@@ -430,7 +428,7 @@ class GetRange(Payload):
     end: Int64
 
 
-class Text(TypedDict):
+class Text(Result):
     """Part of a string."""
 
     value: str
@@ -440,7 +438,7 @@ class Text(TypedDict):
 def getrange(state: State, payload: GetRange, now: Millis) -> Text:
     """Read part of a string by character positions, both ends included."""
     stored = _read_text(state, payload.key, now)
-    return {"value": strings.substring(stored, payload.start, payload.end, payload.key)}
+    return Text(value=strings.substring(stored, payload.start, payload.end, payload.key))
 
 
 class SetRange(Payload):
@@ -460,13 +458,13 @@ def setrange(state: State, payload: SetRange, now: Millis) -> Length:
         return unchanged(Length(length=len(strings.text(stored, key))))
     value, length = strings.overwritten(stored, payload.offset, payload.value, key)
     keyspace.put(key, value, now, keep_expiry=True)
-    return {"length": length}
+    return Length(length=length)
 
 
 @command("kv.strlen", keys=("key",), routes=("GET /kv/{key}/strlen",), cost="O(length)", since="0.1")
 def strlen(state: State, payload: KeyOnly, now: Millis) -> Length:
     """Count the characters of a string; 0 for an absent key."""
-    return {"length": len(strings.text(_read_text(state, payload.key, now), payload.key))}
+    return Length(length=len(strings.text(_read_text(state, payload.key, now), payload.key)))
 
 
 class GetSet(Payload):
@@ -476,10 +474,10 @@ class GetSet(Payload):
     value: Json
 
 
-class OldValue(TypedDict):
+class OldValue(Result):
     """The value before the change, null when there was none."""
 
-    value: Stored | None
+    value: Json | None
 
 
 @command("kv.getset", writes=True, keys=("key",), routes=("POST /kv/{key}/getset",), cost="O(1)", since="0.1")
@@ -488,7 +486,7 @@ def getset(state: State, payload: GetSet, now: Millis) -> OldValue:
     keyspace, key = state.keyspace, payload.key
     old = keyspace.typed(key, bytes, now)
     keyspace.put(key, bytes(payload.value), now)
-    return {"value": _stored(old)}
+    return OldValue(value=_stored(old))
 
 
 @command("kv.getdel", writes=True, grows=False, keys=("key",), cost="O(log n)", since="0.1")
@@ -499,10 +497,10 @@ def getdel(state: State, payload: KeyOnly, now: Millis) -> OldValue:
     if old is None:
         return unchanged(OldValue(value=None))
     keyspace.remove(key)
-    return {"value": _stored(old)}
+    return OldValue(value=_stored(old))
 
 
-class Size(TypedDict):
+class Size(Result):
     """Number of keys."""
 
     size: int
@@ -511,10 +509,10 @@ class Size(TypedDict):
 @command("kv.dbsize", cost="O(1)", since="0.1")
 def dbsize(state: State, payload: NoPayload, now: Millis) -> Size:
     """Count the keys."""
-    return {"size": state.keyspace.size(now)}
+    return Size(size=state.keyspace.size(now))
 
 
-class Flushed(TypedDict):
+class Flushed(Result):
     """Number of keys removed."""
 
     flushed: int
@@ -524,11 +522,11 @@ class Flushed(TypedDict):
 def flushdb(state: State, payload: NoPayload, now: Millis) -> Flushed:
     """Delete every key of every type."""
     flushed = state.keyspace.flush(now)
-    result: Flushed = {"flushed": flushed}
+    result: Flushed = Flushed(flushed=flushed)
     return result if flushed else unchanged(result)
 
 
-class Stats(TypedDict):
+class Stats(Result):
     """`hits` and `misses` count since the start of the server, `evicted` and `expired` over its whole history."""
 
     total_keys: int
@@ -545,23 +543,23 @@ class Stats(TypedDict):
 def stats(state: State, payload: NoPayload, now: Millis) -> Stats:
     """Describe the keyspace."""
     keyspace = state.keyspace
-    return {
-        "total_keys": keyspace.size(now),
-        "by_type": keyspace.counts_by_type(now),
-        "expiring": keyspace.expiring(now),
-        "memory_bytes": keyspace.used_bytes,
-        "hits": keyspace.hits,
-        "misses": keyspace.misses,
-        "evicted": keyspace.evicted,
-        "expired": keyspace.expired,
-    }
+    return Stats(
+        total_keys=keyspace.size(now),
+        by_type=keyspace.counts_by_type(now),
+        expiring=keyspace.expiring(now),
+        memory_bytes=keyspace.used_bytes,
+        hits=keyspace.hits,
+        misses=keyspace.misses,
+        evicted=keyspace.evicted,
+        expired=keyspace.expired,
+    )
 
 
 @command("kv.evict", writes=True, grows=False, internal=True, keys=("keys",), cost="O(k log n)", since="0.1")
 def evict(state: State, payload: KeysOnly, now: Millis) -> Deleted:
     """Remove keys to make room, as chosen by the memory policy."""
     deleted = _delete(state, payload.keys, now)
-    state.keyspace.evicted += deleted["deleted"]
+    state.keyspace.evicted += deleted.deleted
     return deleted
 
 
@@ -569,12 +567,12 @@ def _add(state: State, key: str, amount: int, now: Millis) -> IntegerResult:
     keyspace = state.keyspace
     value = numbers.add_integer(keyspace.typed(key, bytes, now), amount)
     keyspace.put(key, b"%d" % value, now, keep_expiry=True)
-    return {"value": value}
+    return IntegerResult(value=value)
 
 
 def _delete(state: State, names: Iterable[str], now: Millis) -> Deleted:
     deleted = sum(state.keyspace.discard(key, now) for key in names)
-    result: Deleted = {"deleted": deleted}
+    result: Deleted = Deleted(deleted=deleted)
     return result if deleted else unchanged(result)
 
 
@@ -595,8 +593,8 @@ def _read_text(state: State, key: str, now: Millis) -> bytes | None:
     return value
 
 
-def _stored(value: bytes | None) -> Stored | None:
-    return None if value is None else Stored(value)
+def _stored(value: bytes | None) -> Json | None:
+    return None if value is None else Json(value)
 
 
 def _matches(key: str, match: str | None) -> bool:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 from synap.clock import Millis
 from synap.commands.kv import KeyOnly
 from synap.commands.state import State
 from synap.commands.table import command
+from synap.commands.types import Result
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
-class Usage(TypedDict):
+class Usage(Result):
     """Bytes the key takes with its value, index entries and expiry; 0 when there is no such key."""
 
     bytes: int
@@ -24,7 +23,7 @@ def usage(state: State, payload: KeyOnly, now: Millis) -> Usage:
     """Estimate the memory a key takes."""
     value = state.keyspace.peek(payload.key, now)
     size = 0 if value is None else state.keyspace.entry_bytes(payload.key, value)
-    return {"bytes": size, "human": human(size)}
+    return Usage(bytes=size, human=human(size))
 
 
 def human(size: int) -> str:

@@ -23,7 +23,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints
 
@@ -32,20 +32,25 @@ import msgspec
 from synap.clock import Millis
 from synap.commands.state import State
 
-Handler = Callable[[State, Any, Millis], Mapping[str, Any]]
-H = TypeVar("H", bound=Callable[..., Mapping[str, Any]])
+Handler = Callable[[State, Any, Millis], Any]
+H = TypeVar("H", bound=Callable[..., Any])
 R = TypeVar("R")
 
 _PATH_PARAMETER = re.compile(r"{(\w+)}")
 
 
-class Unchanged(dict[str, Any]):
-    """The result of a write that changed nothing."""
+class Unchanged:
+    """Around the result of a write that changed nothing."""
+
+    __slots__ = ("result",)
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
 
 
 def unchanged(result: R) -> R:
     """Mark the result of a write that changed nothing: no journal record is written for it."""
-    return typing.cast(R, Unchanged(typing.cast(dict[str, Any], result)))
+    return typing.cast(R, Unchanged(result))
 
 
 class NoPayload(msgspec.Struct, forbid_unknown_fields=True):

@@ -6,17 +6,13 @@ import math
 from typing import Annotated
 
 import msgspec
-import orjson
 
 from synap.clock import Millis
 
 Key = Annotated[str, msgspec.Meta(min_length=1, description="1 byte to 64 KiB of UTF-8")]
 Keys = Annotated[list[Key], msgspec.Meta(min_length=1)]
 Json = msgspec.Raw
-"""Any JSON value as the client wrote it; `bytes(value)` copies it out of the request."""
-Stored = orjson.Fragment
-"""Any JSON value as it is kept, for a reply."""
-
+"""Any JSON value as the client wrote it. In a payload it is a view: `bytes(value)` copies it out of the request."""
 _TTL_SECS_MAX = 9_000_000_000
 Ttl = Annotated[float, msgspec.Meta(gt=0, le=_TTL_SECS_MAX, description="seconds, decimals allowed")]
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -27,11 +23,15 @@ class Payload(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False
     """Base of all payload types: an unknown field is an error that names it."""
 
 
+class Result(msgspec.Struct, gc=False):
+    """Base of all result types. The docstring of each explains its fields."""
+
+
 def expires_at(ttl: float, now: Millis) -> Millis:
     """When a `ttl` in seconds, counted from `now`, is over."""
     return now + math.ceil(ttl * 1000)
 
 
-def seconds_left(at: Millis | None, now: Millis) -> int | None:
+def seconds_left(at: Millis, now: Millis) -> int:
     """Whole seconds until `at`, rounded up."""
-    return None if at is None else -((now - at) // 1000)
+    return -((now - at) // 1000)

@@ -68,7 +68,8 @@ class Keyspace:
         self._types = {t.python: t for t in types}
         self._types_by_name = {t.name: t for t in self._types.values()}
         self._entries: dict[str, Value] = {}
-        self._expires: dict[str, Millis] = {}
+        self.expires: dict[str, Millis] = {}
+        """When a key that is there will be gone. To look at; `set_expiry` and `clear_expiry` change it."""
         self._due: list[tuple[Millis, str]] = []
         self._index: SortedList | None = None
         self._counts = dict.fromkeys(self._types, 0)
@@ -87,7 +88,7 @@ class Keyspace:
         value = self._entries.get(key)
         if value is None:
             return None
-        if self._expires and self._is_due(key, now):
+        if self.expires and self._is_due(key, now):
             self._expire(key)
             return None
         if self._recency is not None:
@@ -119,29 +120,30 @@ class Keyspace:
 
     def read(self, key: str, now: Millis) -> Value | None:
         """`get` for a command that reads the value; counts hits and misses."""
-        value = self.get(key, now)
+        value = self._entries.get(key)
+        if value is not None and (self.expires or self._recency is not None):
+            value = self.get(key, now)
         if value is None:
             self.misses += 1
         else:
             self.hits += 1
         return value
 
-    def expiry(self, key: str) -> Millis | None:
-        """When a live key expires, or None."""
-        return self._expires.get(key)
-
     # Changing
 
     def put(
-        self, key: str, value: Value, now: Millis, expires_at: Millis | None = None, *, keep_expiry: bool = False
+        self, key: str, value: Value, now: Millis, expires_at: Millis | None = None, keep_expiry: bool = False
     ) -> None:
         """Store `value`, replacing whatever the key held, and its expiry unless `keep_expiry`."""
-        if self._expires and self._is_due(key, now):
+        if self.expires and self._is_due(key, now):
             self._expire(key)
         kind = type(value)
         old = self._entries.get(key)
         if old is None:
             self._insert(key, value)
+        elif kind is bytes and type(old) is bytes:
+            self.used_bytes += len(value) - len(old)
+            self._entries[key] = value
         else:
             self.used_bytes += self._types[kind].size(value) - self._types[type(old)].size(old)
             if type(old) is not kind:
@@ -150,7 +152,7 @@ class Keyspace:
             self._entries[key] = value
         if expires_at is not None:
             self.set_expiry(key, expires_at)
-        elif self._expires and not keep_expiry:
+        elif self.expires and not keep_expiry:
             self.clear_expiry(key)
         if self._recency is not None:
             self._touch(key)
@@ -179,17 +181,17 @@ class Keyspace:
 
     def set_expiry(self, key: str, at: Millis) -> None:
         """Let a key that is there expire at `at`."""
-        if key not in self._expires:
+        if key not in self.expires:
             self.used_bytes += EXPIRY_OVERHEAD_BYTES
-        self._expires[key] = at
+        self.expires[key] = at
         heapq.heappush(self._due, (at, key))
-        if len(self._due) > STALE_EXPIRY_FACTOR * len(self._expires) + STALE_EXPIRY_SLACK:
-            self._due = [(at, key) for key, at in self._expires.items()]
+        if len(self._due) > STALE_EXPIRY_FACTOR * len(self.expires) + STALE_EXPIRY_SLACK:
+            self._due = [(at, key) for key, at in self.expires.items()]
             heapq.heapify(self._due)
 
     def clear_expiry(self, key: str) -> bool:
         """Let the key live for ever; says whether it had an expiry."""
-        if self._expires.pop(key, None) is None:
+        if self.expires.pop(key, None) is None:
             return False
         self.used_bytes -= EXPIRY_OVERHEAD_BYTES
         if self._recency is not None and self._recency_volatile_only:
@@ -203,7 +205,7 @@ class Keyspace:
     def flush(self, now: Millis) -> int:
         """Remove every key; returns how many were alive."""
         count = self.size(now)
-        for container in (self._entries, self._expires, self._due, self._recency):
+        for container in (self._entries, self.expires, self._due, self._recency):
             if container is not None:
                 container.clear()
         self._index = SortedList() if self._index is not None else None
@@ -216,7 +218,7 @@ class Keyspace:
         swept = 0
         while self._due and self._due[0][0] <= now and (limit is None or swept < limit):
             at, key = heapq.heappop(self._due)
-            if self._expires.get(key) == at:
+            if self.expires.get(key) == at:
                 self._expire(key)
                 swept += 1
         return swept
@@ -240,11 +242,11 @@ class Keyspace:
     def expiring(self, now: Millis) -> int:
         """How many live keys have an expiry."""
         self.sweep(now)
-        return len(self._expires)
+        return len(self.expires)
 
     def entry_bytes(self, key: str, value: Value) -> int:
         """What the key and its value count for in `used_bytes`."""
-        expiry = EXPIRY_OVERHEAD_BYTES if key in self._expires else 0
+        expiry = EXPIRY_OVERHEAD_BYTES if key in self.expires else 0
         return ENTRY_OVERHEAD_BYTES + sys.getsizeof(key) + self._types[type(value)].size(value) + expiry
 
     def keys(self, now: Millis, *, after: str | None = None, prefix: str = "") -> Iterator[str]:
@@ -277,7 +279,7 @@ class Keyspace:
         """Remember the order of use from here on, for keys with an expiry or for all."""
         self._recency = OrderedDict()
         self._recency_volatile_only = volatile_only
-        for key in self._expires if volatile_only else self._entries:
+        for key in self.expires if volatile_only else self._entries:
             self._touch(key)
 
     def least_recent(self) -> Iterator[str]:
@@ -290,7 +292,7 @@ class Keyspace:
         previous = None
         while due:
             at, key = heapq.heappop(due)
-            if self._expires.get(key) == at and key != previous:
+            if self.expires.get(key) == at and key != previous:
                 previous = key
                 yield key
 
@@ -301,7 +303,7 @@ class Keyspace:
         rows: list[Any] = []
         for key, value in self._entries.items():
             kind = self._types[type(value)]
-            rows.append((kind.name, key, kind.dump(value), self._expires.get(key)))
+            rows.append((kind.name, key, kind.dump(value), self.expires.get(key)))
             if len(rows) == chunk_keys:
                 yield rows
                 rows = []
@@ -319,7 +321,7 @@ class Keyspace:
         for key in self.keys(now):
             value = self._entries[key]
             kind = self._types[type(value)]
-            yield (key, kind.name, kind.dump(value), self._expires.get(key))
+            yield (key, kind.name, kind.dump(value), self.expires.get(key))
 
     def _insert(self, key: str, value: Value) -> None:
         kind = type(value)
@@ -330,7 +332,7 @@ class Keyspace:
             self._index.add(key)
 
     def _is_due(self, key: str, now: Millis) -> bool:
-        at = self._expires.get(key)
+        at = self.expires.get(key)
         return at is not None and at <= now
 
     def _expire(self, key: str) -> None:
@@ -344,7 +346,7 @@ class Keyspace:
 
     def _touch(self, key: str) -> None:
         recency = self._recency
-        if recency is None or (self._recency_volatile_only and key not in self._expires):
+        if recency is None or (self._recency_volatile_only and key not in self.expires):
             return
         if key not in recency:
             self.used_bytes += RECENCY_OVERHEAD_BYTES

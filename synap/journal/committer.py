@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from typing import Protocol
@@ -42,9 +43,11 @@ class Waiter(Protocol):
 class Committer:
     """Drives one journal on one event loop. `reached[ack]` is the last LSN that is written, synced."""
 
-    def __init__(self, journal: FileJournal, fsync: Fsync) -> None:
+    def __init__(self, journal: FileJournal, fsync: Fsync, tick_over: Callable[[], None]) -> None:
+        """`tick_over` is called at the end of every tick that executed something."""
         self.reached: list[Lsn] = [0, 0]
         self._journal = journal
+        self._tick_over = tick_over
         self._fsync = fsync
         self._loop = asyncio.get_running_loop()
         self._waiters: list[Waiter] = []
@@ -106,6 +109,7 @@ class Committer:
     def commit(self) -> None:
         """Write what this tick has appended and let the waiters know."""
         self._scheduled = False
+        self._tick_over()
         journal = self._journal
         if journal.has_unwritten or (journal.failure is not None and not journal.broken):
             was_failing = journal.failure is not None

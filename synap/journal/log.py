@@ -55,7 +55,7 @@ class FileJournal:
         self.broken = False
         self.bytes_written = 0
         self._segment_bytes = segment_bytes
-        self._pending: list[bytes] = []
+        self._pending: list[tuple[Lsn, Millis, bytes, bytes]] = []
         self._unwritten = b""
         self._sealed: list[int] = []
         self._fd = self._directory_fd = -1
@@ -79,7 +79,7 @@ class FileJournal:
     def append(self, lsn: Lsn, time: Millis, name: bytes, payload: bytes) -> None:
         """Take a record; `flush` writes it. LSNs follow each other without a gap."""
         self.last_lsn = lsn
-        self._pending += encode(lsn, time, name, payload)
+        self._pending.append((lsn, time, name, payload))
 
     @property
     def has_unwritten(self) -> bool:
@@ -91,7 +91,7 @@ class FileJournal:
         if self.broken:
             return False
         if self._pending:
-            self._unwritten += b"".join(self._pending)
+            self._unwritten += encode(self._pending)
             self._pending.clear()
         try:
             while self._unwritten:

@@ -13,8 +13,9 @@ length moves the end of the body and so fails the CRC as well.
 from __future__ import annotations
 
 import struct
-import zlib
+from collections.abc import Iterable
 from typing import NamedTuple
+from zlib import crc32
 
 from synap.clock import Millis
 
@@ -46,10 +47,13 @@ class BadRecord(Exception):
         self.out_of_order = out_of_order
 
 
-def encode(lsn: Lsn, time: Millis, name: bytes, payload: bytes) -> tuple[bytes, bytes]:
-    """Head and payload of a record, to be written one after the other."""
-    body = BODY.pack(lsn, time, len(name)) + name
-    return FRAME.pack(len(body) + len(payload), zlib.crc32(payload, zlib.crc32(body))) + body, payload
+def encode(records: Iterable[tuple[Lsn, Millis, bytes, bytes]]) -> bytes:
+    """The bytes of records given as LSN, time, name and payload."""
+    pieces: list[bytes] = []
+    for lsn, time, name, payload in records:
+        start = BODY.pack(lsn, time, len(name)) + name
+        pieces += (FRAME.pack(len(start) + len(payload), crc32(payload, crc32(start))), start, payload)
+    return b"".join(pieces)
 
 
 def decode(data: memoryview, offset: int) -> tuple[Record, int]:
@@ -63,7 +67,7 @@ def decode(data: memoryview, offset: int) -> tuple[Record, int]:
     end = start + length
     if end > len(data):
         raise BadRecord(offset, f"the file ends inside a record ({len(data) - start} of {length} bytes)")
-    if zlib.crc32(data[start:end]) != crc:
+    if crc32(data[start:end]) != crc:
         raise BadRecord(offset, "the checksum does not match")
     lsn, time, name_length = BODY.unpack_from(data, start)
     payload = start + BODY.size + name_length

@@ -27,7 +27,7 @@ from synap.errors import (
     SynapError,
 )
 from synap.journal.committer import Committer
-from synap.transport.lane import COMMAND_PATH, JSON_TYPE, PACKED_TYPE
+from synap.transport.head import COMMAND_PATH, JSON_TYPE, PACKED_TYPE
 
 log = logging.getLogger("synap.http")
 

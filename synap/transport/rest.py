@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 
 from synap.commands.dispatcher import ACKS
-from synap.commands.envelope import checked, invalid_payload, invalid_request
+from synap.commands.envelope import UNREADABLE, check_utf8, invalid_payload, invalid_request
 from synap.commands.table import Command, Route, Table, array_fields
 from synap.errors import DiskFull, InvalidPayload, KeyNotFound
 from synap.transport.app import Door, json_response
@@ -74,12 +74,12 @@ def _from_body(request: web.Request, body: bytes) -> bytes:
     parameters = {name: msgspec.Raw(_encode(value)) for name, value in request.match_info.items()}
     if not body:
         return _encode(parameters)
-    checked(body)
+    check_utf8(body)
     if not parameters:
         return body
     try:
         fields = _decode_object(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise invalid_request(error, dict) from None
     for name in parameters.keys() & fields.keys():
         raise InvalidPayload(f"payload.{name}: stands in the path already", path=f"payload.{name}")

@@ -1,0 +1,86 @@
+"""Request heads the command lane may serve; httptools does the parsing and refuses what is malformed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import httptools
+
+from synap.commands.dispatcher import Dispatcher, Reply
+
+COMMAND_PATH = b"/api/v1/command"
+JSON_TYPE = "application/json; charset=utf-8"
+PACKED_TYPE = "application/msgpack"
+
+HEAD_END = b"\r\n\r\n"
+_REQUEST_LINE = b"POST " + COMMAND_PATH + b" HTTP/1.1\r\n"
+_SINGLE_HEADERS = (b"host", b"content-length", b"content-type", b"idempotency-key", b"x-synap-ack")
+_UNUSUAL_HEADERS = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"content-encoding", b"trailer"))
+_LENGTH_DIGITS_MAX = 12
+
+
+class Head:
+    """What is needed of a request's head."""
+
+    __slots__ = ("answer", "body_bytes", "raw")
+
+    def __init__(self, raw: bytes, body_bytes: int, answer: Callable[[bytes], Reply]) -> None:
+        self.raw = raw
+        self.body_bytes = body_bytes
+        self.answer = answer
+        """What answers a body under this head: dispatcher and header values, put together once."""
+
+
+def _no_answer(_body: bytes) -> Reply:
+    raise AssertionError("no request has this head")
+
+
+NO_HEAD = Head(b"\0", 0, _no_answer)
+"""No request begins like this one."""
+
+
+def parse_head(raw: bytes, dispatcher: Dispatcher, max_body_bytes: int) -> Head | None:
+    """A request head, empty line included; None unless it is one the lane may serve."""
+    if not raw.startswith(_REQUEST_LINE) or not raw.isascii():
+        return None
+    collected = _Collected()
+    try:
+        httptools.HttpRequestParser(collected).feed_data(raw)
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        return None
+    headers = dict(collected.headers)
+    names = [name for name, _ in collected.headers]
+    length = headers.get(b"content-length", b"")
+    unusual = (
+        collected.url != COMMAND_PATH
+        or b"host" not in headers
+        or not _UNUSUAL_HEADERS.isdisjoint(headers)
+        or any(names.count(name) > 1 for name in _SINGLE_HEADERS)
+        or headers.get(b"connection", b"keep-alive").lower() != b"keep-alive"
+        or not (length.isdigit() and len(length) <= _LENGTH_DIGITS_MAX and int(length) <= max_body_bytes)
+    )
+    return None if unusual else Head(raw, int(length), _answering(headers, dispatcher))
+
+
+def _answering(headers: dict[bytes, bytes], dispatcher: Dispatcher) -> Callable[[bytes], Reply]:
+    content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode()
+    answer = dispatcher.answer_packed if content_type == PACKED_TYPE else dispatcher.answer
+    key, ack = headers.get(b"idempotency-key"), headers.get(b"x-synap-ack")
+    if key is None and ack is None:
+        return answer
+    return partial(answer, idempotency_key=key.decode() if key is not None else None, ack=ack.decode() if ack else None)
+
+
+class _Collected:
+    """Takes httptools' callbacks for one head."""
+
+    def __init__(self) -> None:
+        self.url = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
