@@ -81,11 +81,13 @@ class Executor:
 
     def apply(self, record: Record) -> None:
         """Repeat a journalled change. An exception means that code and journal disagree: stop the node."""
-        if record.command == TRANSACTION:
+        bound = self.bound.get(record.command)
+        if bound is not None:
+            bound.handler(self.state, bound.decode(record.payload), record.time)
+        elif record.command == TRANSACTION:
             self._apply_transaction(msgspec.json.decode(record.payload, type=Transaction), record.time)
         elif record.command != CLOCK:
-            bound = self.bound[record.command]
-            bound.handler(self.state, bound.decode(record.payload), record.time)
+            raise LookupError(f"this version knows no command {record.command!r}")
         self.state.lsn = record.lsn
         self.state.time = record.time
 

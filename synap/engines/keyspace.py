@@ -58,7 +58,14 @@ def _same(value: bytes) -> bytes:
     return value
 
 
-STRING = ValueType("string", bytes, sys.getsizeof, _same, _same, _same)
+_BYTES_OVERHEAD = sys.getsizeof(b"")
+
+
+def _string_size(value: bytes) -> int:
+    return _BYTES_OVERHEAD + len(value)
+
+
+STRING = ValueType("string", bytes, _string_size, _same, _same, _same)
 
 
 class Keyspace:
@@ -140,7 +147,7 @@ class Keyspace:
         kind = type(value)
         old = self._entries.get(key)
         if old is None:
-            self._insert(key, value)
+            self._insert(key, value, kind)
         elif kind is bytes and type(old) is bytes:
             self.used_bytes += len(value) - len(old)
             self._entries[key] = value
@@ -299,9 +306,10 @@ class Keyspace:
     # Snapshot
 
     def dump(self, chunk_keys: int) -> Iterator[list[Any]]:
-        """The content in chunks of up to `chunk_keys` rows [type, key, value, expiry]."""
+        """The content, in key order, in chunks of up to `chunk_keys` rows [type, key, value, expiry]."""
         rows: list[Any] = []
-        for key, value in self._entries.items():
+        for key in self._ordered():
+            value = self._entries[key]
             kind = self._types[type(value)]
             rows.append((kind.name, key, kind.dump(value), self.expires.get(key)))
             if len(rows) == chunk_keys:
@@ -312,9 +320,12 @@ class Keyspace:
 
     def load(self, rows: list[Any]) -> None:
         """Add the rows of one chunk of `dump`."""
-        loaders = {name: kind.load for name, kind in self._types_by_name.items()}
-        for kind, key, value, expires_at in rows:
-            self.put(key, loaders[kind](value), 0, expires_at)
+        types = self._types_by_name
+        for name, key, dumped, expires_at in rows:
+            value = types[name].load(dumped)
+            self._insert(key, value, type(value))
+            if expires_at is not None:
+                self.set_expiry(key, expires_at)
 
     def canonical(self, now: Millis) -> Iterator[Any]:
         """The live content as data, in key order: equal keyspaces give equal sequences."""
@@ -323,8 +334,7 @@ class Keyspace:
             kind = self._types[type(value)]
             yield (key, kind.name, kind.dump(value), self.expires.get(key))
 
-    def _insert(self, key: str, value: Value) -> None:
-        kind = type(value)
+    def _insert(self, key: str, value: Value, kind: type) -> None:
         self._entries[key] = value
         self.used_bytes += ENTRY_OVERHEAD_BYTES + sys.getsizeof(key) + self._types[kind].size(value)
         self._counts[kind] += 1

@@ -153,7 +153,7 @@ class FileJournal:
     def read(self, from_lsn: Lsn) -> Iterator[Record]:
         """Records from `from_lsn` up to the last one written when each segment is opened."""
         for path in segments_from(self.directory, from_lsn):
-            for record, _ in segment.records(segment.mapped(path), path):
+            for record in segment.records(path.read_bytes(), path):
                 if record.lsn > self.written_lsn:
                     return
                 if record.lsn >= from_lsn:

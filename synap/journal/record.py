@@ -29,12 +29,12 @@ BODY_BYTES_MAX = 1 << 30
 
 
 class Record(NamedTuple):
-    """One change. `payload` may be a view into the segment it was read from."""
+    """One change."""
 
     lsn: Lsn
     time: Millis
     command: str
-    payload: bytes | memoryview
+    payload: bytes
 
 
 class BadRecord(Exception):
@@ -56,7 +56,7 @@ def encode(records: Iterable[tuple[Lsn, Millis, bytes, bytes]]) -> bytes:
     return b"".join(pieces)
 
 
-def decode(data: memoryview, offset: int) -> tuple[Record, int]:
+def decode(data: bytes, offset: int) -> tuple[Record, int]:
     """The record at `offset` and the offset behind it. Raises BadRecord."""
     start = offset + FRAME.size
     if start > len(data):
@@ -65,10 +65,11 @@ def decode(data: memoryview, offset: int) -> tuple[Record, int]:
     if not BODY_BYTES_MIN <= length <= BODY_BYTES_MAX:
         raise BadRecord(offset, f"a record cannot be {length} bytes long")
     end = start + length
-    if end > len(data):
-        raise BadRecord(offset, f"the file ends inside a record ({len(data) - start} of {length} bytes)")
-    if crc32(data[start:end]) != crc:
+    body = data[start:end]
+    if len(body) < length:
+        raise BadRecord(offset, f"the file ends inside a record ({len(body)} of {length} bytes)")
+    if crc32(body) != crc:
         raise BadRecord(offset, "the checksum does not match")
-    lsn, time, name_length = BODY.unpack_from(data, start)
-    payload = start + BODY.size + name_length
-    return Record(lsn, time, str(data[start + BODY.size : payload], "utf-8"), data[payload:end]), end
+    lsn, time, name_length = BODY.unpack_from(body)
+    payload_at = BODY.size + name_length
+    return Record(lsn, time, body[BODY.size : payload_at].decode(), body[payload_at:]), end

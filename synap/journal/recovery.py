@@ -77,30 +77,32 @@ def _replay(path: Path, machine: Machine, progress: Progress, *, is_last: bool) 
         raise JournalDamaged(
             f"records {progress.lsn + 1} to {segment.first_lsn_of(path) - 1} are missing before {path}"
         )
-    data = segment.mapped(path)
+    data, lsn, record = path.read_bytes(), progress.lsn, None
     try:
-        for record, _ in segment.records(data, path):
-            if record.lsn > progress.lsn:
-                _apply(machine, record, path)
-                progress.lsn, progress.time = record.lsn, record.time
-                progress.records += 1
-                if progress.records % RECORDS_PER_STEP == 0:
-                    yield progress
+        for record in segment.records(data, path):
+            if record.lsn <= lsn:
+                continue
+            machine.apply(record)
+            lsn = record.lsn
+            if lsn % RECORDS_PER_STEP == 0:
+                _note(progress, record)
+                yield progress
     except BadRecord as error:
-        if not is_last or not segment.is_torn(data, error, progress.lsn + 1):
+        if not is_last or not segment.is_torn(data, error, lsn + 1):
             raise segment.damaged(path, error) from None
         progress.torn_bytes = len(data) - error.offset
         _cut(path, error.offset, progress.torn_bytes)
+    except Exception as error:
+        what = f"record {record.lsn} ({record.command})" if record is not None else "it"
+        raise JournalDamaged(f"{path}: {what} cannot be repeated: {type(error).__name__}: {error}") from error
+    if record is not None and record.lsn > progress.lsn:
+        _note(progress, record)
     progress.bytes_done += len(data)
 
 
-def _apply(machine: Machine, record: Record, path: Path) -> None:
-    try:
-        machine.apply(record)
-    except Exception as error:
-        raise JournalDamaged(
-            f"record {record.lsn} in {path} ({record.command}) cannot be repeated: {type(error).__name__}: {error}"
-        ) from error
+def _note(progress: Progress, record: Record) -> None:
+    progress.records += record.lsn - progress.lsn
+    progress.lsn, progress.time = record.lsn, record.time
 
 
 def _cut(path: Path, offset: int, torn_bytes: int) -> None:

@@ -7,8 +7,6 @@ bad record counts as torn only when no intact record follows it (`is_torn`).
 
 from __future__ import annotations
 
-import mmap
-import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,36 +42,28 @@ def head(first_lsn: Lsn) -> bytes:
     return HEAD.pack(MAGIC, first_lsn)
 
 
-def mapped(path: Path) -> memoryview:
-    """The file as memory: what it holds now, unchanged by later appends."""
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            return memoryview(b"")
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-
-
-def check_head(data: memoryview, path: Path) -> None:
+def check_head(data: bytes, path: Path) -> None:
     """Raise BadRecord unless the file begins as a segment of its name does."""
     if len(data) < HEAD.size:
         raise BadRecord(0, f"the file ends inside its head ({len(data)} of {HEAD.size} bytes)")
-    if bytes(data[: HEAD.size]) != head(first_lsn_of(path)):
+    if data[: HEAD.size] != head(first_lsn_of(path)):
         raise BadRecord(0, "the file does not begin like a journal segment of its name")
 
 
-def records(data: memoryview, path: Path) -> Iterator[tuple[Record, int]]:
-    """Every record with the offset behind it. Raises BadRecord at the first that is damaged or out of order."""
+def records(data: bytes, path: Path) -> Iterator[Record]:
+    """Every record in the content of a segment. Raises BadRecord at the first that is damaged or out of order."""
     check_head(data, path)
     offset, expected, size = HEAD.size, first_lsn_of(path), len(data)
     while offset < size:
         record, end = decode(data, offset)
         if record.lsn != expected:
             raise BadRecord(offset, f"expected record {expected}, found record {record.lsn}", out_of_order=True)
-        yield record, end
+        yield record
         offset = end
         expected += 1
 
 
-def is_torn(data: memoryview, error: BadRecord, next_lsn: Lsn) -> bool:
+def is_torn(data: bytes, error: BadRecord, next_lsn: Lsn) -> bool:
     """Whether a bad record in the last segment is a write that a crash cut short, and not damage.
 
     `next_lsn` is the LSN the bad record should have had.
@@ -89,8 +79,8 @@ def damaged(path: Path, error: BadRecord) -> JournalDamaged:
     )
 
 
-def _intact_behind(data: memoryview, offset: int, next_lsn: Lsn) -> bool:
-    rest = bytes(data[offset + 1 :])
+def _intact_behind(data: bytes, offset: int, next_lsn: Lsn) -> bool:
+    rest = data[offset + 1 :]
     for lsn in range(next_lsn, next_lsn + LOOKAHEAD_RECORDS):
         pattern = struct.pack("<Q", lsn)
         at = rest.find(pattern)
@@ -102,7 +92,7 @@ def _intact_behind(data: memoryview, offset: int, next_lsn: Lsn) -> bool:
     return False
 
 
-def _is_record(data: memoryview, start: int, lsn: Lsn) -> bool:
+def _is_record(data: bytes, start: int, lsn: Lsn) -> bool:
     try:
         return decode(data, start)[0].lsn == lsn
     except (BadRecord, UnicodeDecodeError):

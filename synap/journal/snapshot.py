@@ -103,7 +103,7 @@ def advance(directory: Path, machine: Machine) -> Path | None:
     start = lsn
     for path in segments_from(directory, lsn + 1)[:-1]:
         try:
-            for record, _ in segment.records(segment.mapped(path), path):
+            for record in segment.records(path.read_bytes(), path):
                 if record.lsn > lsn:
                     machine.apply(record)
                     lsn, time = record.lsn, record.time

@@ -71,7 +71,7 @@ def dump(directory: Path, from_lsn: Lsn = 0) -> Iterator[Record]:
     """Every record from `from_lsn` on. Raises JournalDamaged at the first damaged one."""
     for path in segment.list_segments(directory):
         try:
-            for record, _ in segment.records(segment.mapped(path), path):
+            for record in segment.records(path.read_bytes(), path):
                 if record.lsn >= from_lsn:
                     yield record
         except BadRecord as error:
@@ -79,11 +79,11 @@ def dump(directory: Path, from_lsn: Lsn = 0) -> Iterator[Record]:
 
 
 def _verify_segment(path: Path, *, is_last: bool) -> Finding:
-    data = segment.mapped(path)
+    data = path.read_bytes()
     first = segment.first_lsn_of(path)
     last, count = first - 1, 0
     try:
-        for record, _ in segment.records(data, path):
+        for record in segment.records(data, path):
             last, count = record.lsn, count + 1
     except BadRecord as error:
         torn = is_last and segment.is_torn(data, error, last + 1)
