@@ -74,6 +74,7 @@ def serve(
     from synap import log
     from synap.journal import JournalDamaged
     from synap.journal.directory import DirectoryInUse
+    from synap.server import CannotListen
 
     log.configure(settings.log.level, settings.log.format)
     try:
@@ -82,8 +83,10 @@ def serve(
         _fail(BAD_SETTING, f"{loaded.origins['server.data']}: server.data: {error}")
     except JournalDamaged as error:
         _fail(BAD_JOURNAL, str(error))
+    except CannotListen as error:
+        _fail(BAD_SETTING, f"{loaded.origins['server.port']}: server.port: {error}")
     except OSError as error:
-        _fail(BAD_SETTING, str(error))
+        _fail(FAILED, str(error))
 
 
 async def _serve(settings: config.Settings) -> None:
@@ -100,7 +103,7 @@ async def _serve(settings: config.Settings) -> None:
         progress = await server.recover(show)
     if server.phase == "serving":
         print(  # noqa: T201
-            f"Synap {__version__} ready at http://{settings.server.host}:{server.port} "
+            f"Synap {__version__} ready at {server.url} "
             f"(data {settings.server.data}, fsync {settings.journal.fsync}, LSN {progress.lsn})",
             flush=True,
         )

@@ -41,6 +41,11 @@ SWEEP_KEYS_MAX = 2_000
 SNAPSHOT_CHECK_SECS = 1.0
 DRAIN_SECS_MAX = 10.0
 GC_ALLOCATIONS = 50_000
+LISTEN_BACKLOG = 1_024
+
+
+class CannotListen(Exception):
+    """The address is taken, not ours or not allowed; the message says which and why."""
 
 
 class Server:
@@ -79,7 +84,7 @@ class Server:
         self._snapshot_process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Listen. Commands are refused until `recover` is done."""
+        """Listen. Commands are refused until `recover` is done. Raises CannotListen."""
         limits = self.settings.limits
         door = app.Door(self._dispatcher, self._committer, limits.max_body_bytes, limits.read_timeout_secs)
         self._lane = Lane(
@@ -99,9 +104,11 @@ class Server:
 
         self._runner = web.AppRunner(app.build(door, add_routes), shutdown_timeout=DRAIN_SECS_MAX)
         await self._runner.setup()
-        self._listener = await self._loop.create_server(
-            self._lane.connection, self.settings.server.host, self.settings.server.port, backlog=1024
-        )
+        host, port = self.settings.server.host, self.settings.server.port
+        try:
+            self._listener = await self._loop.create_server(self._lane.connection, host, port, backlog=LISTEN_BACKLOG)
+        except OSError as error:
+            raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def recover(self, on_progress: Callable[[Progress], None] | None = None) -> Progress:
@@ -124,12 +131,18 @@ class Server:
         gc.freeze()
         gc.set_threshold(GC_ALLOCATIONS)
         eviction.prepare(self._state.keyspace, self.settings.memory.policy)
-        self._journal.open(progress.lsn)
+        self._journal.open(progress.lsn, progress.tail_lsn)
         self._committer.start()
         self._dispatcher.ready()
         self._tasks = [asyncio.create_task(self._sweep()), asyncio.create_task(self._snapshots(progress))]
         self.phase = "serving"
         return progress
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        host = self.settings.server.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     async def wait_stopped(self) -> None:
         """Wait for `request_stop`."""

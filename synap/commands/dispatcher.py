@@ -40,6 +40,9 @@ from synap.errors import (
 
 log = logging.getLogger("synap.dispatcher")
 
+# A batch that reads the same large value ten thousand times must not take the server down.
+REPLY_BYTES_MAX = 256 * 1024 * 1024
+
 WRITTEN, SYNCED = 0, 1
 ACKS = ("written", "synced")
 
@@ -110,9 +113,10 @@ class _Transaction:
 class _BatchRun:
     """A batch on its way through: the strongest acknowledgement asked for, and whether it may have written."""
 
-    __slots__ = ("level", "now", "transaction", "wrote")
+    __slots__ = ("level", "now", "result_bytes", "transaction", "wrote")
 
     def __init__(self, level: int, now: Millis) -> None:
+        self.result_bytes = 0
         self.level = level
         self.now = now
         self.transaction: _Transaction | None = None
@@ -344,12 +348,18 @@ class Dispatcher:
         try:
             entry = envelope.decode_single(raw)
             bound = self.bound.get(entry.command) or self._find(entry.command)
+            if run.result_bytes > REPLY_BYTES_MAX:
+                raise PayloadTooLarge(
+                    f"the reply is longer than {REPLY_BYTES_MAX} bytes already", limit=REPLY_BYTES_MAX
+                )
             if entry.ack is not None:
                 run.level = max(run.level, _level(entry.ack))
             run.wrote = run.wrote or bound.writes
             if entry.idempotency_key is not None and bound.writes:
                 return self._once(bound, entry.payload, entry.idempotency_key, run.now, run.transaction)
-            return envelope.entry_success(encode_json(self._run(bound, entry.payload, run.now, run.transaction)))
+            payload = encode_json(self._run(bound, entry.payload, run.now, run.transaction))
+            run.result_bytes += len(payload)
+            return envelope.entry_success(payload)
         except Exception as error:
             return envelope.entry_failure(self._failure(error))
 

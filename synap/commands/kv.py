@@ -15,11 +15,13 @@ from synap.commands.state import State
 from synap.commands.table import NoPayload, command, unchanged
 from synap.commands.types import Count, Int64, Json, Key, Keys, Payload, Result, Ttl, expires_at, seconds_left
 from synap.engines import glob, numbers, strings
-from synap.errors import InvalidPayload
+from synap.errors import InvalidPayload, PayloadTooLarge
 
 # A page with a rare match must not walk the whole keyspace: it ends after looking at this many keys.
 SCAN_EXAMINED_PER_PAGE_MIN = 1_000
 SCAN_EXAMINED_PER_KEY = 10
+# One kv.mget may name the same large value any number of times.
+VALUES_BYTES_MAX = 256 * 1024 * 1024
 
 
 class KeyOnly(Payload):
@@ -358,6 +360,8 @@ class Values(Result):
 def mget(state: State, payload: MultiGet, now: Millis) -> Values:
     """Read several keys at once."""
     values = [state.keyspace.read(key, now) for key in payload.keys]
+    if sum(len(value) for value in values if type(value) is bytes) > VALUES_BYTES_MAX:
+        raise PayloadTooLarge(f"the values are longer than {VALUES_BYTES_MAX} bytes together", limit=VALUES_BYTES_MAX)
     return Values(values=[Json(value) if type(value) is bytes else None for value in values])
 
 

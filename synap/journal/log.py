@@ -62,12 +62,14 @@ class FileJournal:
         self._size = 0
         self._new_file = True
 
-    def open(self, last_lsn: Lsn) -> None:
-        """Go on behind `last_lsn`, the last record that recovery found. Raises OSError."""
+    def open(self, last_lsn: Lsn, tail_lsn: Lsn | None = None) -> None:
+        """Go on behind `last_lsn`, the last record recovered, in a new segment when the newest one does not end
+        there but at `tail_lsn`. Raises OSError.
+        """
         self.last_lsn = self.written_lsn = last_lsn
         self._directory_fd = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
         paths = segment.list_segments(self.directory)
-        if paths:
+        if paths and tail_lsn in (None, last_lsn):
             self._fd = os.open(paths[-1], os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
             self._size = os.fstat(self._fd).st_size
         else:

@@ -32,6 +32,9 @@ class Progress:
     records: int = 0
     lsn: Lsn = 0
     time: Millis = 0
+    tail_lsn: Lsn = 0
+    """The last record in the newest segment. It lies before `lsn` when a power cut took the end of a segment
+    that a snapshot had already been made from."""
     torn_bytes: int = 0
     journal_bytes: int = 0
     """Size of the segments that were replayed: what a snapshot would save the next start."""
@@ -78,6 +81,7 @@ def _replay(path: Path, machine: Machine, progress: Progress, *, is_last: bool) 
             f"records {progress.lsn + 1} to {segment.first_lsn_of(path) - 1} are missing before {path}"
         )
     data, lsn, record = path.read_bytes(), progress.lsn, None
+    progress.tail_lsn = segment.first_lsn_of(path) - 1
     try:
         for record in segment.records(data, path):
             if record.lsn <= lsn:
@@ -88,15 +92,18 @@ def _replay(path: Path, machine: Machine, progress: Progress, *, is_last: bool) 
                 _note(progress, record)
                 yield progress
     except BadRecord as error:
-        if not is_last or not segment.is_torn(data, error, lsn + 1):
+        expected = progress.tail_lsn + 1 if record is None else record.lsn + 1
+        if not is_last or not segment.is_torn(data, error, expected):
             raise segment.damaged(path, error) from None
         progress.torn_bytes = len(data) - error.offset
         _cut(path, error.offset, progress.torn_bytes)
     except Exception as error:
         what = f"record {record.lsn} ({record.command})" if record is not None else "it"
         raise JournalDamaged(f"{path}: {what} cannot be repeated: {type(error).__name__}: {error}") from error
-    if record is not None and record.lsn > progress.lsn:
-        _note(progress, record)
+    if record is not None:
+        progress.tail_lsn = record.lsn
+        if record.lsn > progress.lsn:
+            _note(progress, record)
     progress.bytes_done += len(data)
 
 

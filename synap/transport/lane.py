@@ -24,8 +24,9 @@ from synap.transport.head import HEAD_END, JSON_TYPE, NO_HEAD, PACKED_TYPE, Head
 
 HEAD_BYTES_MAX = 64 * 1024
 HEADS_CACHED_MAX = 1_024
-# Past this many unanswered requests a connection is not read until replies have left.
-PIPELINED_MAX = 1_000
+# Past this many replies, or bytes of them, a connection is not read until they have left.
+OWED_REPLIES_MAX = 1_000
+OWED_BYTES_MAX = 8 * 1024 * 1024
 TICK_SECS = 1.0
 
 _OK = 200
@@ -169,6 +170,7 @@ class LaneConnection(asyncio.Protocol):
         self._needed_bytes = 0
         self._held: bytes | None = None
         self._held_is_foreign = False
+        self._owed_bytes = 0
         self._ending = False
         self._gone = False
         self.active = True
@@ -219,7 +221,7 @@ class LaneConnection(asyncio.Protocol):
                 break
             self.replies.append(head.answer(data[body_at:stop]))
             at = stop
-            if at < size and len(self.replies) >= PIPELINED_MAX:
+            if (at < size or len(self.replies) > 1) and self._owes_too_much():
                 self._hold(data[at:], is_foreign=False)
                 break
         if not self.owing and self.replies:
@@ -259,6 +261,8 @@ class LaneConnection(asyncio.Protocol):
             is_last = len(ready) + 1 == len(self.replies)
             ready.append(self.lane.response(reply, close=is_last and self.lane.draining))
         del self.replies[: len(ready)]
+        if not self.replies:
+            self._owed_bytes = 0
         if ready:
             self.transport.write(b"".join(ready))
         if not (self.replies or self.at_ease or self._partial):
@@ -302,6 +306,11 @@ class LaneConnection(asyncio.Protocol):
         self.data_received(data, begun_second)
         if self._ending or self.lane.draining:
             self.at_ease = False
+
+    def _owes_too_much(self) -> bool:
+        """Count the newest of several replies owed; whether there are as many as may be."""
+        self._owed_bytes += len(self.replies[-1].body)
+        return len(self.replies) >= OWED_REPLIES_MAX or self._owed_bytes >= OWED_BYTES_MAX
 
     def _keep(self, data: bytes, needed_bytes: int, begun_second: int) -> None:
         self._request_second = begun_second or self.lane.second
