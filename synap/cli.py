@@ -297,24 +297,23 @@ def _existing(data: Path) -> Path:
 
 @contextmanager
 def _locked(data: Path) -> Iterator[None]:
-    from synap.journal.directory import DirectoryInUse, DirectoryLock
+    from synap.journal.directory import DirectoryLock
 
-    try:
-        lock = DirectoryLock(_existing(data))
-    except DirectoryInUse as error:
-        _fail(BAD_SETTING, str(error))
-    with lock, _journal_errors():
+    with _journal_errors(), DirectoryLock(_existing(data)):
         yield
 
 
 @contextmanager
 def _journal_errors() -> Iterator[None]:
     from synap.journal import JournalDamaged
+    from synap.journal.directory import DirectoryInUse
 
     try:
         yield
     except JournalDamaged as error:
         _fail(BAD_JOURNAL, str(error))
+    except DirectoryInUse as error:
+        _fail(BAD_SETTING, str(error))
     except OSError as error:
         _fail(FAILED, str(error))
 

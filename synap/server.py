@@ -131,7 +131,7 @@ class Server:
         gc.freeze()
         gc.set_threshold(GC_ALLOCATIONS)
         eviction.prepare(self._state.keyspace, self.settings.memory.policy)
-        self._journal.open(progress.lsn, progress.tail_lsn)
+        self._journal.open(progress.lsn, continues=progress.tail_lsn == progress.lsn)
         self._committer.start()
         self._dispatcher.ready()
         self._tasks = [asyncio.create_task(self._sweep()), asyncio.create_task(self._snapshots(progress))]

@@ -14,7 +14,7 @@ from synap.commands.state import State
 from synap.journal.recovery import recover
 
 GOLDEN = Path(__file__).parent / "golden"
-CONTENTS = {"0.1.0": "1a5d8a071867c33cdbdb07e3349301a6af4b4fa8e0ceb7ae589cde561772ea80"}
+CONTENTS = {"0.1.0": "dc91753ae4520d4ca16d12636bcde13af98c5fd704dee04dc5f1dc3826da14c5"}
 
 
 def content(executor: Executor) -> str:

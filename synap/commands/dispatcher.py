@@ -43,6 +43,9 @@ log = logging.getLogger("synap.dispatcher")
 # A batch that reads the same large value ten thousand times must not take the server down.
 REPLY_BYTES_MAX = 256 * 1024 * 1024
 
+# Keys whose time is over are mostly gone before a command runs; a rush of them is left to the sweep in between.
+SWEPT_BY_COMMAND_MAX = 200
+
 WRITTEN, SYNCED = 0, 1
 ACKS = ("written", "synced")
 
@@ -143,7 +146,8 @@ class Dispatcher:
         self._unchecked_bytes = min(envelope.SHALLOW_BYTES, limits.max_key_bytes)
         self._memory_bytes = limits.memory_bytes
         self._default_ack = default_ack
-        self._expired_recorded = 0
+        self._noticed_at: Millis = 0
+        """When something was last found to have expired. The journal must know that it was so late."""
         self._requests = 0
         self._templates = envelope.ReplyTemplates(secrets.token_hex(8).encode(), [a.encode() for a in ACKS])
 
@@ -207,21 +211,25 @@ class Dispatcher:
             raise self._failure(error) from None
 
     def sweep(self, limit: int) -> None:
-        """Free up to `limit` keys that time has removed."""
-        now = self._clock.hold()
-        self._state.sweep(now, limit)
-        if self._state.expired_total() != self._expired_recorded:
-            self.record_time(now)
+        """Free up to `limit` keys whose time is over, and journal how late it is if there are any.
 
-    def record_time(self, now: Millis | None = None) -> None:
-        """Journal how late it is, so that no restart on a slower clock undoes what time has done."""
+        Nobody has been told yet that they are gone; after this, no restart on a slower clock can bring them back.
+        """
+        now, keyspace = self._clock.hold(), self._keyspace
+        if keyspace.sweep(now, limit) or keyspace.next_due <= now:
+            self._noticed_at = now
+        if self._noticed_at > self._state.time and self._journal.failure is None:
+            self._append(CLOCK.encode(), b"{}", now)
+        self._state.idempotency.sweep(now)
+
+    def record_time(self) -> None:
+        """Journal how late it is, so that a restart on a slower clock does not turn it back."""
         if self._journal.failure is None:
-            self._append(CLOCK.encode(), b"{}", self._clock.hold() if now is None else now)
+            self._append(CLOCK.encode(), b"{}", self._clock.hold())
 
     def ready(self) -> None:
         """The state is recovered: begin to execute commands."""
         self._clock.advance_to(self._state.time)
-        self._expired_recorded = self._state.expired_total()
         self.refusal = None
 
     # One command
@@ -249,6 +257,8 @@ class Dispatcher:
         except (SynapError, *envelope.UNREADABLE) as error:
             bound.rejected += 1
             raise error if isinstance(error, SynapError) else bound.refusal(error) from None
+        if self._keyspace.next_due <= now:
+            self.sweep(SWEPT_BY_COMMAND_MAX)
         if bound.admit is not None:
             payload = bound.admit(payload)
             raw = encode_json(payload)
@@ -265,8 +275,6 @@ class Dispatcher:
                 self._append(bound.tag, raw, now)
             else:
                 transaction.calls.append(Call(bound.name, msgspec.Raw(raw)))
-        elif self._keyspace.expired != self._expired_recorded:
-            self.record_time(now)
         return result
 
     def _once(self, bound: Bound, raw: bytes, key: str, now: Millis, transaction: _Transaction | None) -> bytes:
@@ -300,7 +308,12 @@ class Dispatcher:
         if found is not None:
             return found
         outer, transaction = transaction, transaction or _Transaction()
-        reply = run(transaction)
+        try:
+            reply = run(transaction)
+        except SynapError:
+            if outer is None:  # refused, but perhaps after others were evicted for it
+                self._append_transaction(transaction, now)
+            raise
         memory = Memory(key, fingerprint, msgspec.Raw(reply))
         self._executor.remember([memory], now)
         transaction.memories.append(memory)
@@ -334,10 +347,9 @@ class Dispatcher:
         return Reply(200, body, lsn, run.level, run.wrote)
 
     def _batch_once(self, commands: list[msgspec.Raw], key: str, run: _BatchRun) -> bytes:
-        if self._journal.failure is not None:
-            raise DiskFull.because(self._journal.failure)
-
         def execute(transaction: _Transaction) -> bytes:
+            if self._journal.failure is not None:
+                raise DiskFull.because(self._journal.failure)
             run.transaction = transaction
             return b"[%b]" % b",".join([self._run_entry(raw, run) for raw in commands])
 
@@ -356,12 +368,14 @@ class Dispatcher:
                 run.level = max(run.level, _level(entry.ack))
             run.wrote = run.wrote or bound.writes
             if entry.idempotency_key is not None and bound.writes:
-                return self._once(bound, entry.payload, entry.idempotency_key, run.now, run.transaction)
-            payload = encode_json(self._run(bound, entry.payload, run.now, run.transaction))
-            run.result_bytes += len(payload)
-            return envelope.entry_success(payload)
+                result = self._once(bound, entry.payload, entry.idempotency_key, run.now, run.transaction)
+            else:
+                payload = encode_json(self._run(bound, entry.payload, run.now, run.transaction))
+                result = envelope.entry_success(payload)
         except Exception as error:
-            return envelope.entry_failure(self._failure(error))
+            result = envelope.entry_failure(self._failure(error))
+        run.result_bytes += len(result)
+        return result
 
     # Journal
 
@@ -370,7 +384,6 @@ class Dispatcher:
         state.lsn = lsn = state.lsn + 1
         state.time = now
         self._journal.append(lsn, now, name, payload)
-        self._expired_recorded = self._keyspace.expired
 
     def _append_transaction(self, transaction: _Transaction, now: Millis) -> None:
         if transaction.calls or transaction.memories:
@@ -394,7 +407,7 @@ class Dispatcher:
             self._make_room(now, transaction)
 
     def _check_large(self, bound: Bound, raw: bytes, payload: Any) -> None:
-        envelope.check_nesting(raw)
+        envelope.check_nesting(bytes(raw))
         if len(raw) <= self._max_key_bytes:
             return
         for key in _keys(bound.command.keys, payload):

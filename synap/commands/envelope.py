@@ -66,7 +66,7 @@ decode_entry: Callable[[bytes], Entry] = msgspec.json.Decoder(Entry).decode
 _decode_batch: Callable[[bytes], Batch] = msgspec.json.Decoder(Batch).decode
 _decode_kind: Callable[[bytes], _Kind] = msgspec.json.Decoder(_Kind).decode
 
-_VALIDATION = re.compile(r"(?P<what>.*?)(?: - at `(?:key in )?(?P<path>[^`]*)`)?", re.DOTALL)
+_VALIDATION = re.compile(r"(?P<what>.*?)(?: - at (?:`key` in )?`(?P<path>[^`]*)`)?", re.DOTALL)
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING_FIELD = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 
@@ -89,6 +89,8 @@ def decode_other(body: bytes, entry_error: Exception) -> Batch:
     try:
         return _decode_batch(body)
     except UNREADABLE as error:
+        if isinstance(error, RecursionError):
+            raise too_deep() from None
         if _is_batch(body):
             raise invalid_request(error, Batch) from None
     raise invalid_request(entry_error, Entry)
@@ -169,7 +171,7 @@ def _explain(error: msgspec.ValidationError, form: Any, *, root: str) -> tuple[s
     inside = f"{path}." if path else ""
     if unknown := _UNKNOWN_FIELD.fullmatch(what):
         name = unknown[1][:200]
-        suggestion = nearest(name, sorted(_all_fields(form)))
+        suggestion = nearest(name, sorted(_all_fields(form) - {name}))
         hint = f"; did you mean {suggestion!r}?" if suggestion else ""
         return f"{inside}{name}", f"unknown field{hint}", {"suggestion": suggestion}
     if missing := _MISSING_FIELD.fullmatch(what):

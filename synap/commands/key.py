@@ -39,7 +39,7 @@ class ExistsResult(Result):
 @command("key.exists", keys=("key",), routes=("GET /key/{key}/exists",), cost="O(1)", since="0.1")
 def exists(state: State, payload: KeyOnly, now: Millis) -> ExistsResult:
     """Tell whether a key exists."""
-    return ExistsResult(exists=state.keyspace.read(payload.key, now) is not None)
+    return ExistsResult(exists=state.keyspace.seen(payload.key, now))
 
 
 class Rename(Payload):
@@ -102,10 +102,10 @@ class Copy(Payload):
     since="0.1",
 )
 def copy(state: State, payload: Copy, now: Millis) -> Success:
-    """Copy a key, with its expiry; false when the destination exists and `replace` is not set."""
+    """Copy a key, with its expiry; false when there is no source, or a destination and `replace` is not set."""
     keyspace = state.keyspace
-    value = _source(state, payload.source, now)
-    if payload.source == payload.destination:
+    value = keyspace.get(payload.source, now)
+    if value is None or payload.source == payload.destination:
         return unchanged(Success(success=False))
     if keyspace.get(payload.destination, now) is not None and not payload.replace:
         return unchanged(Success(success=False))

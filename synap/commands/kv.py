@@ -154,7 +154,7 @@ class ExistsResult(Result):
 def exists(state: State, payload: KeyOrKeys, now: Millis) -> ExistsResult:
     """Tell whether keys of any type exist."""
     names = payload.names()
-    count = sum(state.keyspace.read(key, now) is not None for key in names)
+    count = sum(state.keyspace.seen(key, now) for key in names)
     return ExistsResult(exists=count == len(names), count=count)
 
 
@@ -247,8 +247,8 @@ class TtlResult(Result):
 @command("kv.ttl", keys=("key",), routes=("GET /kv/{key}/ttl",), cost="O(1)", since="0.1")
 def ttl(state: State, payload: KeyOnly, now: Millis) -> TtlResult:
     """Tell how long a key of any type will live."""
-    found = state.keyspace.read(payload.key, now) is not None
-    at = state.keyspace.expires.get(payload.key)
+    found = state.keyspace.seen(payload.key, now)
+    at = state.keyspace.expires.get(payload.key) if found else None
     return TtlResult(found=found, ttl=None if at is None else seconds_left(at, now))
 
 
@@ -373,8 +373,8 @@ class MultiSetNx(Payload):
     value: Json | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
-        single = self.key is not None and self.value is not msgspec.UNSET
-        if single == (self.pairs is not None) or (self.key is not None) != single:
+        single = (self.key is not None, self.value is not msgspec.UNSET)
+        if single != ((True, True) if self.pairs is None else (False, False)):
             raise ValueError("expected either pairs or key and value")
 
 

@@ -11,11 +11,12 @@ import math
 from typing import Any
 
 import msgspec
-import orjson
 
 from synap.commands.envelope import NESTING_LEVELS_MAX, too_deep
 from synap.errors import InvalidRequest
 
+# The limit on payloads is checked on the JSON; this one keeps the recursion here bounded, envelopes included.
+_DEPTH_MAX = NESTING_LEVELS_MAX + 4
 _INT_DIGITS_MAX = 20
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
 
@@ -25,10 +26,10 @@ def to_json(body: bytes) -> bytes:
     try:
         value = msgspec.msgpack.decode(body)
         _check(value, 0)
-        return orjson.dumps(value)
+        return msgspec.json.encode(value)
     except RecursionError:
         raise too_deep() from None
-    except (msgspec.DecodeError, UnicodeDecodeError, orjson.JSONEncodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"the body is not a MessagePack envelope: {str(error)[:200]}") from None
 
 
@@ -38,7 +39,7 @@ def from_json(body: bytes) -> bytes:
 
 
 def _check(value: Any, depth: int) -> None:
-    if depth > NESTING_LEVELS_MAX:
+    if depth > _DEPTH_MAX:
         raise too_deep()
     if isinstance(value, dict):
         for key, item in value.items():

@@ -51,15 +51,6 @@ class State:
         """Estimated memory of the data."""
         return self.keyspace.used_bytes + self.idempotency.used_bytes
 
-    def sweep(self, now: Millis, limit: int) -> None:
-        """Free what `now` has made unobservable, at most `limit` keys of it."""
-        self.keyspace.sweep(now, limit)
-        self.idempotency.sweep(now)
-
-    def expired_total(self) -> int:
-        """How often time has removed something so far; grows exactly when a client could have noticed."""
-        return self.keyspace.expired
-
     def digest(self, now: Millis) -> str:
         """A hash of all that a client can observe at `now`: equal states give equal digests on every machine."""
         self.keyspace.sweep(now)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 import msgspec
@@ -28,8 +27,8 @@ class Result(msgspec.Struct, gc=False):
 
 
 def expires_at(ttl: float, now: Millis) -> Millis:
-    """When a `ttl` in seconds, counted from `now`, is over."""
-    return now + math.ceil(ttl * 1000)
+    """When a `ttl` in seconds, counted from `now`, is over; any that is above 0 lasts at least a millisecond."""
+    return now + (round(ttl * 1000) or (1 if ttl > 0 else 0))
 
 
 def seconds_left(at: Millis, now: Millis) -> int:

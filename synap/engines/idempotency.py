@@ -82,6 +82,9 @@ class IdempotencyTable:
             yield (key, *entry)
 
     def _add(self, key: str, entry: Remembered) -> None:
+        replaced = self._entries.pop(key, None)
+        if replaced is not None:
+            self.used_bytes -= _size(key, replaced)
         self._entries[key] = entry
         self.used_bytes += _size(key, entry)
 

@@ -16,6 +16,7 @@ Costs: lookup O(1), new or removed key O(log n), a page of a scan O(log n + page
 from __future__ import annotations
 
 import heapq
+import math
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -78,6 +79,8 @@ class Keyspace:
         self.expires: dict[str, Millis] = {}
         """When a key that is there will be gone. To look at; `set_expiry` and `clear_expiry` change it."""
         self._due: list[tuple[Millis, str]] = []
+        self.next_due: float = math.inf
+        """No key expires before this; one may then."""
         self._index: SortedList | None = None
         self._counts = dict.fromkeys(self._types, 0)
         self._recency: OrderedDict[str, None] | None = None
@@ -105,6 +108,13 @@ class Keyspace:
     def peek(self, key: str, now: Millis) -> Value | None:
         """Like `get`, without counting as a use of the key and without removing it when it is due."""
         return None if self._is_due(key, now) else self._entries.get(key)
+
+    def seen(self, key: str, now: Millis) -> bool:
+        """Whether the key is there, for a command that asks no more; counts hits and misses, but as no use of it."""
+        found = self.peek(key, now) is not None
+        self.hits += found
+        self.misses += not found
+        return found
 
     def type_at(self, key: str, now: Millis) -> str | None:
         """The contract's name of the type `key` holds, without counting as a use; None when there is none."""
@@ -192,9 +202,12 @@ class Keyspace:
             self.used_bytes += EXPIRY_OVERHEAD_BYTES
         self.expires[key] = at
         heapq.heappush(self._due, (at, key))
+        self.next_due = self._due[0][0]
         if len(self._due) > STALE_EXPIRY_FACTOR * len(self.expires) + STALE_EXPIRY_SLACK:
             self._due = [(at, key) for key, at in self.expires.items()]
             heapq.heapify(self._due)
+        if self._recency is not None and self._recency_volatile_only:
+            self._touch(key)
 
     def clear_expiry(self, key: str) -> bool:
         """Let the key live for ever; says whether it had an expiry."""
@@ -215,6 +228,7 @@ class Keyspace:
         for container in (self._entries, self.expires, self._due, self._recency):
             if container is not None:
                 container.clear()
+        self.next_due = math.inf
         self._index = SortedList() if self._index is not None else None
         self._counts = dict.fromkeys(self._types, 0)
         self.used_bytes = 0
@@ -228,6 +242,7 @@ class Keyspace:
             if self.expires.get(key) == at:
                 self._expire(key)
                 swept += 1
+        self.next_due = self._due[0][0] if self._due else math.inf
         return swept
 
     # Looking at the whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Context, Decimal
 
@@ -13,8 +14,8 @@ INT64_MAX = 2**63 - 1
 _INTEGER = re.compile(rb"-?(0|[1-9][0-9]*)\Z")
 _NUMBER = re.compile(rb"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?\Z")
 _INT64_DIGITS_MAX = 20
-# Redis adds in 80-bit floats and prints 17 digits; decimal arithmetic at that precision gives the same text.
-_CONTEXT = Context(prec=17)
+# Redis adds in 80-bit floats, which hold 19 digits; decimals of that size give the same text.
+_CONTEXT = Context(prec=19)
 _PLAIN_EXPONENT_MIN, _PLAIN_EXPONENT_MAX = -7, 20
 
 
@@ -39,13 +40,16 @@ def add_decimal(stored: bytes | None, amount: float) -> bytes:
     if stored is not None:
         if _NUMBER.match(stored) is None:
             raise NotANumber(f"expected a number to add to, got {_quoted(stored)}")
-        current = _in_range(Decimal(stored.decode()))
-    return _as_json(_in_range(_CONTEXT.add(current, Decimal(repr(amount)))))
+        if _in_range(float(stored)) != 0:
+            current = Decimal(stored.decode())
+    total = _CONTEXT.add(current, Decimal(repr(amount)))
+    _in_range(float(total))
+    return _as_json(total)
 
 
-def _in_range(number: Decimal) -> Decimal:
-    if abs(float(number)) == float("inf"):
-        raise OutOfRange("the result is outside the range of a 64-bit float")
+def _in_range(number: float) -> float:
+    if math.isinf(number):
+        raise OutOfRange("the number is outside the range of a 64-bit float")
     return number
 
 

@@ -118,7 +118,9 @@ class Committer:
             elif was_failing:
                 log.warning("the journal takes writes again")
             self.reached[0] = journal.written_lsn
-            if self._fsync is Fsync.ALWAYS:
+            if journal.failure is not None:
+                self._advance_synced()
+            elif self._sync_waiters or self._fsync is Fsync.ALWAYS:
                 self._start_sync()
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
@@ -138,8 +140,7 @@ class Committer:
         if self._sync_running is not None:
             return
         job = self._journal.sync_job()
-        if job is None:
-            self._advance_synced()
+        if job is None:  # all that is written is synced; who still waits does so for what this tick will write
             return
         self._sync_running = self._loop.run_in_executor(self._thread, job.run)
         self._sync_running.add_done_callback(self._sync_done)
@@ -156,7 +157,7 @@ class Committer:
         else:
             raise error
         self._advance_synced()
-        if self._fsync is Fsync.ALWAYS and self._journal.written_lsn > self._journal.synced_lsn:
+        if self._sync_waiters or self._fsync is Fsync.ALWAYS:
             self._start_sync()
 
     def _advance_synced(self) -> None:

@@ -11,6 +11,7 @@ what is really there, can tell what survived.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from itertools import pairwise
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from synap.clock import Millis
 from synap.journal import segment
-from synap.journal.record import Lsn, Record, encode
+from synap.journal.record import BadRecord, Lsn, Record, encode
 
 DEFAULT_SEGMENT_BYTES = 64 * 1024 * 1024
 
@@ -62,19 +63,21 @@ class FileJournal:
         self._size = 0
         self._new_file = True
 
-    def open(self, last_lsn: Lsn, tail_lsn: Lsn | None = None) -> None:
-        """Go on behind `last_lsn`, the last record recovered, in a new segment when the newest one does not end
-        there but at `tail_lsn`. Raises OSError.
+    def open(self, last_lsn: Lsn, *, continues: bool = True) -> None:
+        """Go on behind `last_lsn`, the last record recovered: in the newest segment if that `continues`, because
+        it ends there too, else in a new one. Raises OSError.
         """
         self.last_lsn = self.written_lsn = last_lsn
         self._directory_fd = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
         paths = segment.list_segments(self.directory)
-        if paths and tail_lsn in (None, last_lsn):
-            self._fd = os.open(paths[-1], os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        if paths and continues:
+            self._fd = os.open(paths.pop(), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
             self._size = os.fstat(self._fd).st_size
         else:
             self._fd = self._create(last_lsn + 1)
             self._size = segment.HEAD.size
+        # The process before may have sealed them a moment before it was killed.
+        self._sealed = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in paths]
 
     # Writing
 
@@ -111,8 +114,8 @@ class FileJournal:
         return True
 
     def roll(self) -> None:
-        """Seal the newest segment and begin another. Everything appended must have been written."""
-        if self._size <= segment.HEAD.size:
+        """Seal the newest segment and begin another, unless it is empty or ends inside a record. Raises OSError."""
+        if self._unwritten or self._size <= segment.HEAD.size:
             return
         fd = self._create(self.written_lsn + 1)
         self._sealed.append(self._fd)
@@ -153,13 +156,21 @@ class FileJournal:
     # Reading
 
     def read(self, from_lsn: Lsn) -> Iterator[Record]:
-        """Records from `from_lsn` up to the last one written when each segment is opened."""
+        """Records from `from_lsn` up to the last one written when each segment is opened. Raises JournalDamaged."""
         for path in segments_from(self.directory, from_lsn):
-            for record in segment.records(path.read_bytes(), path):
-                if record.lsn > self.written_lsn:
-                    return
-                if record.lsn >= from_lsn:
-                    yield record
+            written_lsn = self.written_lsn
+            lsn = segment.first_lsn_of(path) - 1
+            try:
+                for record in segment.records(path.read_bytes(), path):
+                    lsn = record.lsn
+                    if lsn > written_lsn:
+                        return
+                    if lsn >= from_lsn:
+                        yield record
+            except BadRecord as error:
+                if lsn < written_lsn:
+                    raise segment.damaged(path, error) from None
+                return  # a record that is being written
 
     def truncate_before(self, lsn: Lsn) -> int:
         """Remove segments that hold only records below `lsn`; returns how many."""
@@ -174,14 +185,16 @@ class FileJournal:
         return sum(path.stat().st_size for path in segment.list_segments(self.directory))
 
     def _create(self, first_lsn: Lsn) -> int:
-        path = segment.path_of(self.directory, first_lsn)
+        path, head = segment.path_of(self.directory, first_lsn), segment.head(first_lsn)
         temporary = path.with_suffix(".new")
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o640)
         try:
-            os.write(fd, segment.head(first_lsn))
+            if os.write(fd, head) < len(head):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             temporary.rename(path)
         except OSError:
             os.close(fd)
+            temporary.unlink()
             raise
         return fd
 

@@ -32,9 +32,9 @@ class Progress:
     records: int = 0
     lsn: Lsn = 0
     time: Millis = 0
-    tail_lsn: Lsn = 0
-    """The last record in the newest segment. It lies before `lsn` when a power cut took the end of a segment
-    that a snapshot had already been made from."""
+    tail_lsn: Lsn | None = None
+    """Where the newest segment ends, None when there is none to append to. It lies before `lsn` when a power cut
+    took the end of a segment that a snapshot had already been made from."""
     torn_bytes: int = 0
     journal_bytes: int = 0
     """Size of the segments that were replayed: what a snapshot would save the next start."""
@@ -55,31 +55,21 @@ def recover(directory: Path, machine: Machine) -> Iterator[Progress]:
     paths = segments_from(directory, progress.lsn + 1)
     progress.journal_bytes = sum(path.stat().st_size for path in paths)
     progress.bytes_total += progress.journal_bytes
-    _check_start(paths, progress.lsn)
     for path in paths:
         yield from _replay(path, machine, progress, is_last=path == paths[-1])
     yield progress
 
 
 def _load_snapshot(path: Path, machine: Machine, progress: Progress) -> Iterator[Progress]:
+    lsn, time = snapshot.head(path)
     for size in snapshot.load(path, machine):
         progress.bytes_done += size
         yield progress
-    progress.lsn, progress.time = snapshot.head(path)
-
-
-def _check_start(paths: list[Path], lsn: Lsn) -> None:
-    if paths and segment.first_lsn_of(paths[0]) > lsn + 1:
-        raise JournalDamaged(
-            f"records {lsn + 1} to {segment.first_lsn_of(paths[0]) - 1} are missing: {paths[0]} begins after them"
-        )
+    progress.lsn, progress.time = lsn, time
 
 
 def _replay(path: Path, machine: Machine, progress: Progress, *, is_last: bool) -> Iterator[Progress]:
-    if segment.first_lsn_of(path) > progress.lsn + 1:
-        raise JournalDamaged(
-            f"records {progress.lsn + 1} to {segment.first_lsn_of(path) - 1} are missing before {path}"
-        )
+    segment.check_follows(path, progress.lsn)
     data, lsn, record = path.read_bytes(), progress.lsn, None
     progress.tail_lsn = segment.first_lsn_of(path) - 1
     try:
@@ -92,11 +82,13 @@ def _replay(path: Path, machine: Machine, progress: Progress, *, is_last: bool) 
                 _note(progress, record)
                 yield progress
     except BadRecord as error:
-        expected = progress.tail_lsn + 1 if record is None else record.lsn + 1
+        expected = segment.first_lsn_of(path) if record is None else record.lsn + 1
         if not is_last or not segment.is_torn(data, error, expected):
             raise segment.damaged(path, error) from None
         progress.torn_bytes = len(data) - error.offset
         _cut(path, error.offset, progress.torn_bytes)
+        if not path.exists():
+            progress.tail_lsn = None
     except Exception as error:
         what = f"record {record.lsn} ({record.command})" if record is not None else "it"
         raise JournalDamaged(f"{path}: {what} cannot be repeated: {type(error).__name__}: {error}") from error

@@ -7,19 +7,20 @@ bad record counts as torn only when no intact record follows it (`is_torn`).
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 from synap.journal import JournalDamaged
-from synap.journal.record import FRAME, BadRecord, Lsn, Record, decode
+from synap.journal.record import BODY_BYTES_MIN, FRAME, BadRecord, Lsn, Record, decode
 
 SUFFIX = ".journal"
 MAGIC = b"SYNAPJ01"
 HEAD = struct.Struct("<8sQ")
 
-# After a bad record the LSNs of this many later ones are looked for.
-LOOKAHEAD_RECORDS = 64
+_RECORD_START = struct.Struct("<IIQ")
+_NOT_ZERO = re.compile(rb"[^\0]")
 
 
 def path_of(directory: Path, first_lsn: Lsn) -> Path:
@@ -71,6 +72,13 @@ def is_torn(data: bytes, error: BadRecord, next_lsn: Lsn) -> bool:
     return not error.out_of_order and not _intact_behind(data, error.offset, next_lsn)
 
 
+def check_follows(path: Path, lsn: Lsn) -> None:
+    """Raise JournalDamaged when records are missing between `lsn` and the beginning of the segment."""
+    first = first_lsn_of(path)
+    if first > lsn + 1:
+        raise JournalDamaged(f"records {lsn + 1} to {first - 1} are missing before {path}")
+
+
 def damaged(path: Path, error: BadRecord) -> JournalDamaged:
     """The error for a record that may not be skipped."""
     return JournalDamaged(
@@ -80,20 +88,24 @@ def damaged(path: Path, error: BadRecord) -> JournalDamaged:
 
 
 def _intact_behind(data: bytes, offset: int, next_lsn: Lsn) -> bool:
-    rest = data[offset + 1 :]
-    for lsn in range(next_lsn, next_lsn + LOOKAHEAD_RECORDS):
-        pattern = struct.pack("<Q", lsn)
-        at = rest.find(pattern)
-        while at >= 0:
-            start = offset + 1 + at - FRAME.size
-            if start > offset and _is_record(data, start, lsn):
-                return True
-            at = rest.find(pattern, at + 1)
+    """Whether a record begins anywhere behind `offset`. Tries every byte, which only a damaged file costs."""
+    last = len(data) - FRAME.size - BODY_BYTES_MIN
+    lsn_max = next_lsn + len(data) // BODY_BYTES_MIN
+    at = offset + 1
+    while at <= last:
+        length, _, lsn = _RECORD_START.unpack_from(data, at)
+        if next_lsn <= lsn <= lsn_max and length <= len(data) - at and _is_record(data, at):
+            return True
+        at += 1
+        if length == 0:  # a lost page reads as zeros: go on where they end
+            something = _NOT_ZERO.search(data, at)
+            at = max(at, something.start() - _RECORD_START.size if something else len(data))
     return False
 
 
-def _is_record(data: bytes, start: int, lsn: Lsn) -> bool:
+def _is_record(data: bytes, start: int) -> bool:
     try:
-        return decode(data, start)[0].lsn == lsn
+        decode(data, start)
     except (BadRecord, UnicodeDecodeError):
         return False
+    return True

@@ -1,6 +1,6 @@
 """Snapshots: the state after some record, written by a process of its own.
 
-    head: magic | u64 LSN | u64 time, Unix ms
+    head: magic | u64 LSN | u64 time, Unix ms | u32 CRC-32 of these
     chunks: u32 length | u32 CRC-32 | bytes, as the machine dumped them
     end: a chunk of length 0 whose CRC is that of all chunk CRCs, so that a cut-off file is told from a whole one
 
@@ -10,6 +10,7 @@ A snapshot is written under a temporary name, synced, read back and only then re
 
 from __future__ import annotations
 
+import fcntl
 import os
 import struct
 import zlib
@@ -18,12 +19,15 @@ from pathlib import Path
 
 from synap.clock import Millis
 from synap.journal import JournalDamaged, Machine, segment
+from synap.journal.directory import DirectoryInUse
 from synap.journal.log import segments_from
 from synap.journal.record import BadRecord, Lsn
 
 SUFFIX = ".snapshot"
 MAGIC = b"SYNAPS01"
 HEAD = struct.Struct("<8sQQ")
+CRC = struct.Struct("<I")
+CHUNKS_AT = HEAD.size + CRC.size
 CHUNK = struct.Struct("<II")
 
 
@@ -43,7 +47,8 @@ def write(directory: Path, machine: Machine, lsn: Lsn, time: Millis) -> Path:
     temporary = path.with_suffix(".partial")
     try:
         with temporary.open("wb") as file:
-            file.write(HEAD.pack(MAGIC, lsn, time))
+            start = HEAD.pack(MAGIC, lsn, time)
+            file.write(start + CRC.pack(zlib.crc32(start)))
             total = 0
             for chunk in machine.dump():
                 crc = zlib.crc32(chunk)
@@ -64,19 +69,22 @@ def write(directory: Path, machine: Machine, lsn: Lsn, time: Millis) -> Path:
 
 def load(path: Path, machine: Machine) -> Iterator[int]:
     """Load a snapshot into an empty machine; yields the size of each chunk. Raises JournalDamaged."""
+    lsn, time = head(path)
     for chunk in _chunks(path):
         machine.load(chunk)
         yield len(chunk)
-    machine.loaded(*head(path))
+    machine.loaded(lsn, time)
 
 
 def head(path: Path) -> tuple[Lsn, Millis]:
     """The last LSN in the snapshot, and its time. Raises JournalDamaged."""
     with path.open("rb") as file:
-        data = file.read(HEAD.size)
-    if len(data) < HEAD.size or data[:8] != MAGIC:
-        raise JournalDamaged(f"{path} does not begin like a snapshot")
-    _, lsn, time = HEAD.unpack(data)
+        data = file.read(CHUNKS_AT)
+    if len(data) < CHUNKS_AT or data[:8] != MAGIC or CRC.unpack(data[HEAD.size :])[0] != zlib.crc32(data[: HEAD.size]):
+        raise JournalDamaged(f"{path} is damaged: it does not begin like a snapshot")
+    _, lsn, time = HEAD.unpack(data[: HEAD.size])
+    if path.suffix == SUFFIX and lsn != lsn_of(path):
+        raise JournalDamaged(f"{path} is a snapshot of record {lsn}, not the one its name says")
     return lsn, time
 
 
@@ -91,8 +99,20 @@ def advance(directory: Path, machine: Machine) -> Path | None:
     """Bring the newest snapshot up to the end of the sealed segments; None when there is nothing new.
 
     Runs beside a serving process: that one only ever appends to the newest segment, which is not read here.
-    Removes older snapshots when done.
+    Removes older snapshots when done. Raises JournalDamaged, OSError, and DirectoryInUse while another process
+    does the same (one that a killed server has left behind).
     """
+    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return _advance(directory, machine)
+    except BlockingIOError:
+        raise DirectoryInUse(f"another process is making a snapshot of {directory}") from None
+    finally:
+        os.close(fd)
+
+
+def _advance(directory: Path, machine: Machine) -> Path | None:
     snapshots = list_snapshots(directory)
     lsn: Lsn = 0
     time: Millis = 0
@@ -102,6 +122,7 @@ def advance(directory: Path, machine: Machine) -> Path | None:
         lsn, time = head(snapshots[-1])
     start = lsn
     for path in segments_from(directory, lsn + 1)[:-1]:
+        segment.check_follows(path, lsn)
         try:
             for record in segment.records(path.read_bytes(), path):
                 if record.lsn > lsn:
@@ -119,7 +140,7 @@ def advance(directory: Path, machine: Machine) -> Path | None:
 
 def _chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
-        file.seek(HEAD.size)
+        file.seek(CHUNKS_AT)
         total = 0
         while True:
             at = file.tell()

@@ -6,12 +6,14 @@ segment (`<segment>.cut-<offset>`) and later segments into `<segment>.cut`, and 
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from synap.journal import JournalDamaged, segment, snapshot
+from synap.journal.log import segments_from
 from synap.journal.record import BadRecord, Lsn, Record
 
 
@@ -30,40 +32,41 @@ class Finding:
 
 def verify(directory: Path) -> Iterator[Finding]:
     """Check every segment and snapshot, oldest first; damage is in the findings."""
-    for path in snapshot.list_snapshots(directory):
-        yield _verify_snapshot(path)
+    snapshots = [_verify_snapshot(path) for path in snapshot.list_snapshots(directory)]
+    yield from snapshots
     paths = segment.list_segments(directory)
-    expected: Lsn | None = None
-    for path in paths:
+    expected = max((finding.last_lsn for finding in snapshots if finding.error is None), default=0) + 1
+    for number, path in enumerate(paths):
         finding = _verify_segment(path, is_last=path == paths[-1])
-        if expected is not None and finding.first_lsn != expected and finding.error is None:
-            missing = BadRecord(
-                0, f"records {expected} to {finding.first_lsn - 1} are missing before it", out_of_order=True
-            )
-            finding = Finding(path, finding.size, finding.first_lsn, finding.last_lsn, finding.records, missing)
+        if (number and finding.first_lsn != expected) or finding.first_lsn > expected:
+            missing = f"records {expected} to {finding.first_lsn - 1} are missing before it"
+            finding = replace(finding, error=finding.error or BadRecord(0, missing, out_of_order=True))
         expected = finding.last_lsn + 1
         yield finding
 
 
 def repair(directory: Path) -> list[Path]:
-    """Cut the journal at its first damaged record; returns the side files made, none when it is intact.
+    """Cut the journal at the first damaged record that is needed; returns the side files made.
 
-    Raises JournalDamaged when a snapshot is damaged and its records are gone: no cut mends that.
+    Records that a snapshot holds are not needed. Raises JournalDamaged, and changes nothing, when records are
+    gone that neither a snapshot nor a segment holds.
     """
-    side_files: list[Path] = []
-    for finding in verify(directory):
-        if finding.path.suffix == snapshot.SUFFIX and finding.error is not None:
-            _require_records(directory, finding)
-            side_files.append(_set_aside(finding.path))
-    segments_cut = False
-    for finding in list(verify(directory)):
-        if finding.path.suffix == snapshot.SUFFIX:
-            continue
-        if segments_cut:
-            side_files.append(_set_aside(finding.path))
+    snapshots = [_verify_snapshot(path) for path in snapshot.list_snapshots(directory)]
+    damaged = [finding for finding in snapshots if finding.error is not None]
+    covered = max((finding.last_lsn for finding in snapshots if finding.error is None), default=0)
+    needed = segments_from(directory, covered + 1)
+    _require_records(damaged, covered, needed)
+    side_files = [_set_aside(finding.path) for finding in damaged]
+    is_cut, expected = False, segment.first_lsn_of(needed[0]) if needed else 0
+    for path in needed:
+        finding = _verify_segment(path, is_last=path == needed[-1])
+        if is_cut or finding.first_lsn != expected:
+            side_files.append(_set_aside(path))
+            is_cut = True
         elif finding.error is not None:
-            side_files.append(_cut(finding))
-            segments_cut = True
+            side_files.append(_cut(path, finding.error.offset))
+            is_cut = True
+        expected = finding.last_lsn + 1
     return side_files
 
 
@@ -101,20 +104,22 @@ def _verify_snapshot(path: Path) -> Finding:
     return Finding(path, path.stat().st_size, lsn, lsn, 0, error)
 
 
-def _require_records(directory: Path, finding: Finding) -> None:
-    segments = segment.list_segments(directory)
-    if not segments or segment.first_lsn_of(segments[0]) > 1:
-        raise JournalDamaged(
-            f"{finding.error}; the records it was made from are gone, so it must come from a backup or a replica"
-        )
+def _require_records(damaged: list[Finding], covered: Lsn, needed: list[Path]) -> None:
+    if needed and segment.first_lsn_of(needed[0]) <= covered + 1:
+        return
+    beyond_repair = "so it must come from a backup or a replica"
+    if damaged:
+        raise JournalDamaged(f"{damaged[-1].error}; the records it was made from are gone, {beyond_repair}")
+    if needed:
+        last = segment.first_lsn_of(needed[0]) - 1
+        raise JournalDamaged(f"records {covered + 1} to {last} are gone before {needed[0]}, {beyond_repair}")
 
 
-def _cut(finding: Finding) -> Path:
-    offset = finding.error.offset if finding.error is not None else 0
+def _cut(path: Path, offset: int) -> Path:
     if offset < segment.HEAD.size:
-        return _set_aside(finding.path)
-    side_file = finding.path.with_name(f"{finding.path.name}.cut-{offset}")
-    with finding.path.open("r+b") as file:
+        return _set_aside(path)
+    side_file = _unused(path.with_name(f"{path.name}.cut-{offset}"))
+    with path.open("r+b") as file:
         file.seek(offset)
         with side_file.open("wb") as side:
             side.write(file.read())
@@ -126,4 +131,9 @@ def _cut(finding: Finding) -> Path:
 
 
 def _set_aside(path: Path) -> Path:
-    return path.rename(path.with_name(f"{path.name}.cut"))
+    return path.rename(_unused(path.with_name(f"{path.name}.cut")))
+
+
+def _unused(path: Path) -> Path:
+    names = (path if not number else path.with_name(f"{path.name}.{number}") for number in itertools.count())
+    return next(name for name in names if not name.exists())
