@@ -73,18 +73,18 @@ def serve(
 
     from synap import log
     from synap.journal import JournalDamaged
-    from synap.journal.directory import DirectoryInUse
+    from synap.journal.directory import DirectoryUnusable
     from synap.server import CannotListen
 
     log.configure(settings.log.level, settings.log.format)
     try:
         uvloop.run(_serve(settings))
-    except DirectoryInUse as error:
+    except DirectoryUnusable as error:
         _fail(BAD_SETTING, f"{loaded.origins['server.data']}: server.data: {error}")
     except JournalDamaged as error:
         _fail(BAD_JOURNAL, str(error))
     except CannotListen as error:
-        _fail(BAD_SETTING, f"{loaded.origins['server.port']}: server.port: {error}")
+        _fail(BAD_SETTING, f"{loaded.origins[error.key]}: {error.key}: {error}")
     except OSError as error:
         _fail(FAILED, str(error))
 
@@ -148,9 +148,10 @@ def call(
     import urllib.request
 
     from rich.console import Console
+    from rich.highlighter import JSONHighlighter
 
-    payload = dict(_field(text) for text in fields or [])
-    body = json.dumps({"command": command, "payload": payload}).encode()
+    members = ",".join(_member(text) for text in fields or [])
+    body = f'{{"command":{json.dumps(command)},"payload":{{{members}}}}}'.encode()
     request = urllib.request.Request(  # noqa: S310
         f"{url.rstrip('/')}/api/v1/command", body, {"Content-Type": "application/json"}
     )
@@ -167,7 +168,7 @@ def call(
     except (ValueError, KeyError, TypeError):
         _fail(FAILED, f"{url} does not answer like a Synap server")
     if succeeded:
-        Console().print_json(json.dumps(answer["payload"]))
+        Console().print(JSONHighlighter()(_pretty(reply)), soft_wrap=True)
     else:
         _fail(FAILED, f"{answer['error']['code']}: {answer['error']['message']}")
 
@@ -176,16 +177,12 @@ def call(
 def show_config(config_file: Config = None) -> None:
     """Show the effective settings and where each came from."""
     import msgspec
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
 
     loaded = _settings(config_file, {})
-    table = Table("setting", "value", "from", box=box.SIMPLE)
     for section, values in msgspec.to_builtins(loaded.settings).items():
         for key, value in values.items():
-            table.add_row(f"{section}.{key}", str(value), loaded.origins[f"{section}.{key}"])
-    Console().print(table)
+            name = f"{section}.{key}"
+            typer.echo(f"{name:<28} {value!s:<20} {loaded.origins[name]}")
 
 
 @program.command()
@@ -277,16 +274,34 @@ def _settings(file: Path | None, flags: dict[str, Any]) -> config.Loaded:
         _fail(BAD_SETTING, str(error))
 
 
-def _field(text: str) -> tuple[str, Any]:
+def _member(text: str) -> str:
+    """A member of a JSON object, its value as it was typed when that is JSON."""
     import json
 
     name, equals, value = text.partition("=")
     if not equals:
         _fail(BAD_SETTING, f"expected field=value, got {text!r}")
     try:
-        return name, json.loads(value)
+        json.loads(value, parse_constant=_no_constant)
     except ValueError:
-        return name, value
+        value = json.dumps(value)
+    return f"{json.dumps(name)}:{value}"
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _pretty(reply: bytes) -> str:
+    """The payload of a reply, indented; numbers keep the digits they came with."""
+    import json
+    import re
+
+    mark = "\0number:"
+    number = mark.__add__
+    payload = json.loads(reply, parse_int=number, parse_float=number)["payload"]
+    text = json.dumps(payload, indent=2, ensure_ascii=False)
+    return re.sub(r'"\\u0000number:([^"]*)"', r"\1", text)
 
 
 def _existing(data: Path) -> Path:
@@ -306,13 +321,13 @@ def _locked(data: Path) -> Iterator[None]:
 @contextmanager
 def _journal_errors() -> Iterator[None]:
     from synap.journal import JournalDamaged
-    from synap.journal.directory import DirectoryInUse
+    from synap.journal.directory import DirectoryUnusable
 
     try:
         yield
     except JournalDamaged as error:
         _fail(BAD_JOURNAL, str(error))
-    except DirectoryInUse as error:
+    except DirectoryUnusable as error:
         _fail(BAD_SETTING, str(error))
     except OSError as error:
         _fail(FAILED, str(error))

@@ -7,11 +7,12 @@ must not leave a default in force unnoticed.
 from __future__ import annotations
 
 import ipaddress
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -95,18 +96,14 @@ class Loaded:
 
 def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Loaded:
     """Merge all sources. `flags` maps "section.key" to values, None for flags not given. Raises BadSetting."""
-    sections = {f.name: f.type for f in msgspec.structs.fields(Settings)}
-    given: dict[str, tuple[Any, str]] = {}
+    given: dict[str, _Given] = {}
     if file is not None:
         given |= _from_file(file)
-    for section, fields in sections.items():
-        for field in msgspec.structs.fields(fields):
-            variable = f"SYNAP_{section}_{field.name}".upper()
-            if variable in environment:
-                given[f"{section}.{field.name}"] = (environment[variable], variable)
-    flag_values = {k: v for k, v in flags.items() if v is not None}
-    given |= {key: (value, "--" + key.partition(".")[2].replace("_", "-")) for key, value in flag_values.items()}
-    return _build(sections, given)
+    given |= _from_environment(environment)
+    for key, value in flags.items():
+        if value is not None:
+            given[key] = _Given(value, _FLAGS.get(key, "--" + key.partition(".")[2]), from_text=True)
+    return _build(given)
 
 
 def is_loopback(host: str) -> bool:
@@ -117,39 +114,56 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _from_file(file: Path) -> dict[str, tuple[Any, str]]:
+class _Given(NamedTuple):
+    value: Any
+    origin: str
+    from_text: bool
+    """A text that stands for a value of another type."""
+
+
+_SECTIONS: dict[str, Any] = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+_FLAGS = {"log.format": "--log-format"}
+
+
+def _from_file(file: Path) -> dict[str, _Given]:
     try:
         document = tomllib.loads(file.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadSetting(f"{file}: {error}") from None
-    given: dict[str, tuple[Any, str]] = {}
+    given: dict[str, _Given] = {}
     for section, values in document.items():
         if not isinstance(values, dict):
             raise BadSetting(f"{file}: {section}: expected a [section], got a value")
-        for key, value in values.items():
-            given[f"{section}.{key}"] = (value, str(file))
-        if section not in Settings.__struct_fields__:
-            raise BadSetting(f"{file}: [{section}]: unknown section; known are {', '.join(Settings.__struct_fields__)}")
+        if section not in _SECTIONS:
+            raise BadSetting(f"{file}: [{section}]: unknown section; known are {', '.join(_SECTIONS)}")
+        given |= {f"{section}.{key}": _Given(value, str(file), from_text=False) for key, value in values.items()}
     return given
 
 
-def _build(sections: Mapping[str, Any], given: Mapping[str, tuple[Any, str]]) -> Loaded:
-    values: dict[str, dict[str, Any]] = {section: {} for section in sections}
-    origins: dict[str, str] = {}
-    for section, fields in sections.items():
-        types = {f.name: f.type for f in msgspec.structs.fields(fields)}
-        origins |= {f"{section}.{key}": "default" for key in types}
-        for key, (value, origin) in given.items():
-            owner, _, name = key.partition(".")
-            if owner != section:
-                continue
-            if name not in types:
-                raise BadSetting(f"{origin}: {key}: unknown key; [{section}] has {', '.join(types)}")
-            try:
-                from_text = isinstance(value, str) and not origin.endswith(".toml")
-                values[section][name] = msgspec.convert(value, types[name], strict=not from_text)
-            except msgspec.ValidationError as error:
-                raise BadSetting(f"{origin}: {key}: {str(error)[:1].lower()}{str(error)[1:]}") from None
-            origins[key] = origin
-    settings = Settings(**{section: sections[section](**fields) for section, fields in values.items()})
-    return Loaded(settings, origins)
+def _from_environment(environment: Mapping[str, str]) -> dict[str, _Given]:
+    given: dict[str, _Given] = {}
+    for variable, value in environment.items():
+        for section in _SECTIONS:
+            prefix = f"SYNAP_{section.upper()}_"
+            if variable.startswith(prefix):
+                given[f"{section}.{variable.removeprefix(prefix).lower()}"] = _Given(value, variable, from_text=True)
+    return given
+
+
+def _build(given: Mapping[str, _Given]) -> Loaded:
+    types = {section: {f.name: f.type for f in msgspec.structs.fields(form)} for section, form in _SECTIONS.items()}
+    origins = {f"{section}.{key}": "default" for section, fields in types.items() for key in fields}
+    values: dict[str, dict[str, Any]] = {section: {} for section in _SECTIONS}
+    for key, setting in given.items():
+        section, _, name = key.partition(".")
+        if name not in types[section]:
+            raise BadSetting(f"{setting.origin}: {key}: unknown key; [{section}] has {', '.join(types[section])}")
+        try:
+            value = msgspec.convert(setting.value, types[section][name], strict=not setting.from_text)
+        except msgspec.ValidationError as error:
+            raise BadSetting(f"{setting.origin}: {key}: {str(error)[:1].lower()}{str(error)[1:]}") from None
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadSetting(f"{setting.origin}: {key}: expected a finite number, got {value}")
+        values[section][name] = value
+        origins[key] = setting.origin
+    return Loaded(Settings(**{section: _SECTIONS[section](**fields) for section, fields in values.items()}), origins)

@@ -44,6 +44,12 @@ class MethodNotAllowed(InvalidRequest):
     status = 405
 
 
+class ExpectationFailed(InvalidRequest):
+    """An Expect header that nobody can meet."""
+
+    status = 417
+
+
 class UnknownCommand(SynapError):
     """No such command; `details.suggestion` names the nearest."""
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
-
-import orjson
 
 
 class _JsonFormatter(logging.Formatter):
@@ -19,15 +18,14 @@ class _JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             event["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(event).decode()
+        return json.dumps(event)
 
 
 class _TextFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        """A line for people; control characters that a client may have sent are escaped."""
-        head, newline, trace = super().format(record).partition("\n")
-        printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in head)
-        return printable + newline + trace
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """A line for people; what a client may have sent cannot begin another one."""
+        line = super().formatMessage(record)
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def configure(level: str, style: str) -> None:

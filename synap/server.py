@@ -9,8 +9,11 @@ answered UNAVAILABLE until then, and again while draining.
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
+import resource
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -42,14 +45,20 @@ SNAPSHOT_CHECK_SECS = 1.0
 DRAIN_SECS_MAX = 10.0
 GC_ALLOCATIONS = 50_000
 LISTEN_BACKLOG = 1_024
+FILES_BESIDE_CONNECTIONS = 256
 
 
 class CannotListen(Exception):
-    """The address is taken, not ours or not allowed; the message says which and why."""
+    """The address is taken, not ours or not allowed; the message says which and why, `key` which setting it is."""
+
+    def __init__(self, host: str, port: int, error: OSError) -> None:
+        super().__init__(f"cannot listen on {host}:{port}: {error.strerror or error}")
+        is_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+        self.key = "server.host" if is_host else "server.port"
 
 
 class Server:
-    """One server on one data directory. Raises DirectoryInUse and OSError when it cannot have what it needs."""
+    """One server on one data directory. Raises DirectoryUnusable."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -86,6 +95,7 @@ class Server:
     async def start(self) -> None:
         """Listen. Commands are refused until `recover` is done. Raises CannotListen."""
         limits = self.settings.limits
+        _allow_files(limits.max_connections + FILES_BESIDE_CONNECTIONS)
         door = app.Door(self._dispatcher, self._committer, limits.max_body_bytes, limits.read_timeout_secs)
         self._lane = Lane(
             self._dispatcher,
@@ -108,7 +118,7 @@ class Server:
         try:
             self._listener = await self._loop.create_server(self._lane.connection, host, port, backlog=LISTEN_BACKLOG)
         except OSError as error:
-            raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+            raise CannotListen(host, port, error) from None
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def recover(self, on_progress: Callable[[Progress], None] | None = None) -> Progress:
@@ -133,6 +143,7 @@ class Server:
         eviction.prepare(self._state.keyspace, self.settings.memory.policy)
         self._journal.open(progress.lsn, continues=progress.tail_lsn == progress.lsn)
         self._committer.start()
+        self._drop_superfluous()
         self._dispatcher.ready()
         self._tasks = [asyncio.create_task(self._sweep()), asyncio.create_task(self._snapshots(progress))]
         self.phase = "serving"
@@ -177,16 +188,19 @@ class Server:
         uptime_secs = int(self._loop.time() - self._started_at)
         return pages.health_report(self.phase, "master", uptime_secs, {"kv_store": "operational", "journal": journal})
 
-    def _hand_over(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Let aiohttp serve a connection from `data` on."""
+    def _hand_over(self, transport: asyncio.Transport, data: bytes, ended: bool) -> None:
+        """Let aiohttp serve a connection from `data` on; `ended` when the client has sent its last."""
         server = self._runner.server
         if server is None:
             transport.abort()
             return
-        handler = app.HandedOver(server, self._lane.connection_left, self.settings.limits.idle_timeout_secs)
+        limits = self.settings.limits
+        handler = app.HandedOver(server, self._lane, limits.idle_timeout_secs, limits.read_timeout_secs)
         transport.set_protocol(handler)
         handler.connection_made(transport)
         handler.data_received(data)
+        if ended and not handler.eof_received():
+            transport.close()
 
     async def _sweep(self) -> None:
         while True:
@@ -215,12 +229,20 @@ class Server:
         self._snapshot_process = await asyncio.create_subprocess_exec(sys.executable, *arguments)
         status = await self._snapshot_process.wait()
         self._snapshot_process = None
-        snapshots = snapshot.list_snapshots(self._directory)
-        if status or not snapshots:
+        if status:
             log.error("the snapshot process failed with exit status %d", status)
+        else:
+            self._drop_superfluous()
+
+    def _drop_superfluous(self) -> None:
+        """Remove segments that hold nothing but what the newest snapshot holds, and older snapshots."""
+        snapshots = snapshot.list_snapshots(self._directory)
+        if not snapshots:
             return
         lsn = snapshot.lsn_of(snapshots[-1])
         dropped = self._journal.truncate_before(lsn + 1)
+        for path in snapshots[:-1]:
+            path.unlink(missing_ok=True)
         log.info("snapshot up to record %d, %d segments dropped", lsn, dropped)
 
     async def _cancel_tasks(self) -> None:
@@ -229,3 +251,11 @@ class Server:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _allow_files(count: int) -> None:
+    """Raise this process's limit on open files as far as the system lets it, up to `count`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

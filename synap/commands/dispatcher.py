@@ -163,7 +163,7 @@ class Dispatcher:
                 request = envelope.decode_other(body, error)
                 return self._answer_batch(request, idempotency_key, ack)
             key = request.idempotency_key or idempotency_key
-            ack = request.ack or ack
+            ack = ack if request.ack is None else request.ack
             level = self._default_ack if ack is None else _level(ack)
             bound = self.bound.get(request.command) or self._find(request.command)
             if key is None or not bound.writes:
@@ -299,10 +299,7 @@ class Dispatcher:
         transaction: _Transaction | None,
         run: Callable[[_Transaction], bytes],
     ) -> bytes:
-        if not 1 <= len(key) <= envelope.IDEMPOTENCY_KEY_CHARS_MAX:
-            raise InvalidRequest(
-                f"expected an idempotency key of 1 to {envelope.IDEMPOTENCY_KEY_CHARS_MAX} characters, got {len(key)}"
-            )
+        envelope.check_idempotency_key(key)
         fingerprint = hashlib.blake2b(request, digest_size=16).digest()
         found = self._state.idempotency.find(key, fingerprint, now)
         if found is not None:
@@ -310,7 +307,7 @@ class Dispatcher:
         outer, transaction = transaction, transaction or _Transaction()
         try:
             reply = run(transaction)
-        except SynapError:
+        except Exception:
             if outer is None:  # refused, but perhaps after others were evicted for it
                 self._append_transaction(transaction, now)
             raise
@@ -324,7 +321,7 @@ class Dispatcher:
     # Batches
 
     def _answer_batch(self, batch: Batch, key: str | None, ack: str | None) -> Reply:
-        key, ack = batch.idempotency_key or key, batch.ack or ack
+        key, ack = batch.idempotency_key or key, ack if batch.ack is None else batch.ack
         if len(batch.commands) > self._limits.max_batch:
             raise PayloadTooLarge(
                 f"commands: expected at most {self._limits.max_batch} in a batch, got {len(batch.commands)}",

@@ -119,6 +119,18 @@ def request_id_of(body: bytes) -> str | None:
         return None
 
 
+def check_idempotency_key(key: str) -> None:
+    """Raise InvalidRequest for a key, as it came in a header, that none in an envelope could be."""
+    if not 1 <= len(key) <= IDEMPOTENCY_KEY_CHARS_MAX:
+        raise InvalidRequest(
+            f"expected an idempotency key of 1 to {IDEMPOTENCY_KEY_CHARS_MAX} characters, got {len(key)}"
+        )
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest("the idempotency key is not UTF-8") from None
+
+
 def check_nesting(raw: bytes) -> None:
     """Raise InvalidRequest when `raw`, well-formed JSON, nests deeper than the limit."""
     if raw.count(b"[") + raw.count(b"{") <= NESTING_LEVELS_MAX:

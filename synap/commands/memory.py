@@ -28,5 +28,7 @@ def usage(state: State, payload: KeyOnly, now: Millis) -> Usage:
 
 def human(size: int) -> str:
     """A size for people: 0B, 512B, 1.5KiB."""
-    power = min(max(size.bit_length() - 1, 0) // 10, len(_UNITS) - 1)
+    power = 0
+    while round(size / 1024**power, 1) >= 1024 and power < len(_UNITS) - 1:
+        power += 1
     return f"{size / 1024**power:.1f}".removesuffix(".0") + _UNITS[power]

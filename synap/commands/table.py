@@ -36,7 +36,7 @@ Handler = Callable[[State, Any, Millis], Any]
 H = TypeVar("H", bound=Callable[..., Any])
 R = TypeVar("R")
 
-_PATH_PARAMETER = re.compile(r"{(\w+)}")
+PATH_PARAMETER = re.compile(r"{(\w+)}")
 
 
 class Unchanged:
@@ -75,7 +75,7 @@ class Route:
     @property
     def parameters(self) -> list[str]:
         """The payload fields taken from the path."""
-        return _PATH_PARAMETER.findall(self.path)
+        return PATH_PARAMETER.findall(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Command:
 
 
 class Table:
-    """Commands by name, in the order of their declaration."""
+    """Commands by name; iterates namespace by namespace, each in the order of declaration."""
 
     def __init__(self) -> None:
         self._commands: dict[str, Command] = {}
@@ -120,9 +120,9 @@ class Table:
         """Add a row; raises ValueError when the name or a route is taken."""
         if command.name in self._commands:
             raise ValueError(f"{command.name} is declared twice")
-        taken = {(r.method, _PATH_PARAMETER.sub("{}", r.path)): c.name for c in self for r in c.routes}
+        taken = {(r.method, PATH_PARAMETER.sub("{}", r.path)): c.name for c in self for r in c.routes}
         for route in command.routes:
-            if owner := taken.get((route.method, _PATH_PARAMETER.sub("{}", route.path))):
+            if owner := taken.get((route.method, PATH_PARAMETER.sub("{}", route.path))):
                 raise ValueError(f"{command.name}: {route.method} {route.path} belongs to {owner}")
         self._commands[command.name] = command
 
@@ -135,7 +135,7 @@ class Table:
         return [c for c in self if not c.internal]
 
     def __iter__(self) -> Iterator[Command]:
-        return iter(self._commands.values())
+        return iter(sorted(self._commands.values(), key=lambda command: command.namespace))
 
 
 TABLE = Table()

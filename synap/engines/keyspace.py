@@ -34,7 +34,7 @@ V = TypeVar("V")
 # Measured on CPython 3.11 at a million keys: hash table slot, slot in the ordered index, allocator rounding.
 ENTRY_OVERHEAD_BYTES = 72
 EXPIRY_OVERHEAD_BYTES = 170
-RECENCY_OVERHEAD_BYTES = 130
+RECENCY_OVERHEAD_BYTES = 90
 
 # The expiry heap keeps stale pairs until they surface; past this many times the live ones it is rebuilt.
 STALE_EXPIRY_FACTOR = 2

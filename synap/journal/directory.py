@@ -10,16 +10,23 @@ from types import TracebackType
 LOCK_NAME = "LOCK"
 
 
-class DirectoryInUse(Exception):
+class DirectoryUnusable(Exception):
+    """The data directory cannot be made, opened or written; the message says why."""
+
+
+class DirectoryInUse(DirectoryUnusable):
     """Another process has the data directory; the message names it."""
 
 
 class DirectoryLock:
-    """Holds a data directory, created when missing. Raises DirectoryInUse, OSError."""
+    """Holds a data directory, created when missing. Raises DirectoryUnusable."""
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o750)
-        self._fd = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o750)
+            self._fd = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            raise DirectoryUnusable(f"{directory} cannot be used as a data directory: {error.strerror}") from None
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

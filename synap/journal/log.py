@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,22 +25,19 @@ DEFAULT_SEGMENT_BYTES = 64 * 1024 * 1024
 
 
 class SyncJob:
-    """File descriptors to sync so that everything up to `lsn` is on disk. Run it in any thread."""
+    """Files to sync so that everything up to `lsn` is on disk. Run it in any thread."""
 
-    def __init__(self, lsn: Lsn, sealed: list[int], active: int, directory: int | None) -> None:
+    def __init__(self, lsn: Lsn, paths: list[Path], directory: Path | None) -> None:
         self.lsn = lsn
-        self._sealed = sealed
-        self._active = active
+        self._paths = paths
         self._directory = directory
 
     def run(self) -> Lsn:
         """Sync; returns the LSN that is now safe. Raises OSError."""
-        for fd in self._sealed:
-            os.fdatasync(fd)
-            os.close(fd)
-        os.fdatasync(self._active)
+        for path in self._paths:
+            _sync(path, os.fdatasync)
         if self._directory is not None:
-            os.fsync(self._directory)
+            _sync(self._directory, os.fsync)
         return self.lsn
 
 
@@ -58,8 +55,10 @@ class FileJournal:
         self._segment_bytes = segment_bytes
         self._pending: list[tuple[Lsn, Millis, bytes, bytes]] = []
         self._unwritten = b""
-        self._sealed: list[int] = []
-        self._fd = self._directory_fd = -1
+        self._unsynced: list[Path] = []
+        """Sealed segments that no sync has covered yet."""
+        self._fd = -1
+        self._path = directory
         self._size = 0
         self._new_file = True
 
@@ -68,16 +67,15 @@ class FileJournal:
         it ends there too, else in a new one. Raises OSError.
         """
         self.last_lsn = self.written_lsn = last_lsn
-        self._directory_fd = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
         paths = segment.list_segments(self.directory)
         if paths and continues:
-            self._fd = os.open(paths.pop(), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            self._path = paths.pop()
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
             self._size = os.fstat(self._fd).st_size
         else:
-            self._fd = self._create(last_lsn + 1)
-            self._size = segment.HEAD.size
+            self._begin(last_lsn + 1)
         # The process before may have sealed them a moment before it was killed.
-        self._sealed = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in paths]
+        self._unsynced = paths
 
     # Writing
 
@@ -117,20 +115,21 @@ class FileJournal:
         """Seal the newest segment and begin another, unless it is empty or ends inside a record. Raises OSError."""
         if self._unwritten or self._size <= segment.HEAD.size:
             return
-        fd = self._create(self.written_lsn + 1)
-        self._sealed.append(self._fd)
-        self._fd, self._size, self._new_file = fd, segment.HEAD.size, True
+        sealed_fd, sealed = self._fd, self._path
+        self._begin(self.written_lsn + 1)
+        self._unsynced.append(sealed)
+        os.close(sealed_fd)
 
     # Syncing
 
     def sync_job(self) -> SyncJob | None:
         """What to sync so that all that is written is safe, or None when it is."""
-        if self._fd < 0 or self.broken or (self.synced_lsn >= self.written_lsn and not self._sealed):
+        if self._fd < 0 or self.broken or (self.synced_lsn >= self.written_lsn and not self._unsynced):
             return None
-        sealed, self._sealed = self._sealed, []
-        directory = self._directory_fd if self._new_file else None
+        paths, self._unsynced = [*self._unsynced, self._path], []
+        directory = self.directory if self._new_file else None
         self._new_file = False
-        return SyncJob(self.written_lsn, sealed, self._fd, directory)
+        return SyncJob(self.written_lsn, paths, directory)
 
     def synced(self, lsn: Lsn) -> None:
         """A sync job has finished."""
@@ -151,7 +150,6 @@ class FileJournal:
         if job is not None:
             self.synced(job.run())
         os.close(self._fd)
-        os.close(self._directory_fd)
 
     # Reading
 
@@ -184,7 +182,7 @@ class FileJournal:
         """Bytes of all segments on disk."""
         return sum(path.stat().st_size for path in segment.list_segments(self.directory))
 
-    def _create(self, first_lsn: Lsn) -> int:
+    def _begin(self, first_lsn: Lsn) -> None:
         path, head = segment.path_of(self.directory, first_lsn), segment.head(first_lsn)
         temporary = path.with_suffix(".new")
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o640)
@@ -196,7 +194,7 @@ class FileJournal:
             os.close(fd)
             temporary.unlink()
             raise
-        return fd
+        self._fd, self._path, self._size, self._new_file = fd, path, len(head), True
 
 
 def segments_from(directory: Path, lsn: Lsn) -> list[Path]:
@@ -204,3 +202,14 @@ def segments_from(directory: Path, lsn: Lsn) -> list[Path]:
     paths = segment.list_segments(directory)
     keep = sum(segment.first_lsn_of(path) <= lsn for path in paths)
     return paths[max(keep - 1, 0) :]
+
+
+def _sync(path: Path, sync: Callable[[int], None]) -> None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:  # a snapshot has taken its place
+        return
+    try:
+        sync(fd)
+    finally:
+        os.close(fd)

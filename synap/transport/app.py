@@ -19,6 +19,7 @@ from aiohttp.web_protocol import RequestHandler
 from synap.commands.dispatcher import Dispatcher, Reply
 from synap.errors import (
     DiskFull,
+    ExpectationFailed,
     Internal,
     InvalidRequest,
     MethodNotAllowed,
@@ -28,6 +29,7 @@ from synap.errors import (
 )
 from synap.journal.committer import Committer
 from synap.transport.head import COMMAND_PATH, JSON_TYPE, PACKED_TYPE
+from synap.transport.lane import Lane
 
 log = logging.getLogger("synap.http")
 
@@ -36,6 +38,12 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 # A 64 KiB key, percent-encoded, fits into a request line.
 REQUEST_LINE_BYTES_MAX = 256 * 1024
 HEADER_BYTES_MAX = 32 * 1024
+
+# How often a connection whose client has sent its last is looked at, whether everything is answered.
+ENDING_CHECK_SECS = 0.02
+
+SERVER_NAME = "synap"
+_CLOSE = "close"
 
 
 class Door:
@@ -50,18 +58,25 @@ class Door:
         self._read_timeout_secs = read_timeout_secs
 
     async def body(self, request: web.Request) -> bytes:
-        """The whole body. Raises PayloadTooLarge, InvalidRequest."""
-        declared = request.content_length
-        if declared is not None and declared > self._max_body_bytes:
-            raise self._too_large()
+        """The whole body. Raises PayloadTooLarge, InvalidRequest; the connection is then closed."""
         try:
+            if (request.content_length or 0) > self._max_body_bytes:
+                raise self._too_large()
+            if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+                raise InvalidRequest("expected a body without Content-Encoding")
             async with asyncio.timeout(self._read_timeout_secs):
                 return await request.read()
+        except SynapError:
+            request[_CLOSE] = True
+            raise
         except TimeoutError:
+            request[_CLOSE] = True
             raise InvalidRequest("the request did not arrive in time") from None
         except web.HTTPRequestEntityTooLarge:
+            request[_CLOSE] = True
             raise self._too_large() from None
         except (web.RequestPayloadError, ValueError) as error:
+            request[_CLOSE] = True
             raise InvalidRequest(f"the body cannot be read: {error}") from None
 
     async def command(self, request: web.Request) -> web.Response:
@@ -69,9 +84,7 @@ class Door:
         try:
             body = await self.body(request)
         except SynapError as error:
-            response = _command_response(self.dispatcher.refuse(error))
-            response.force_close()
-            return response
+            return _command_response(self.dispatcher.refuse(error))
         packed = request.content_type.lower() == PACKED_TYPE
         answer = self.dispatcher.answer_packed if packed else self.dispatcher.answer
         reply = answer(body, request.headers.get("Idempotency-Key"), request.headers.get("X-Synap-Ack"))
@@ -88,8 +101,8 @@ class Door:
 
 def build(door: Door, add_routes: Callable[[web.Application], None]) -> web.Application:
     """The application; `add_routes` adds what is not the command endpoint."""
-    app = web.Application(middlewares=[_errors], client_max_size=door._max_body_bytes)
-    app.router.add_post(COMMAND_PATH.decode(), door.command)
+    app = web.Application(middlewares=[_answers], client_max_size=door._max_body_bytes)
+    app.router.add_post(COMMAND_PATH.decode(), door.command, expect_handler=expect)
     add_routes(app)
     app.on_response_prepare.append(_name_server)
     return app
@@ -97,13 +110,15 @@ def build(door: Door, add_routes: Callable[[web.Application], None]) -> web.Appl
 
 def json_response(payload: bytes, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """An answer of encoded JSON."""
-    return web.Response(body=payload, status=status, headers={"Content-Type": JSON_TYPE, **(headers or {})})
+    return web.Response(
+        body=payload, status=status, headers={"Content-Type": JSON_TYPE, "Server": SERVER_NAME, **(headers or {})}
+    )
 
 
 class HandedOver(RequestHandler):
-    """aiohttp's end of a connection, with the contract's answer to what is not HTTP."""
+    """aiohttp's end of a connection, with the contract's answer to what is not HTTP, and the lane's patience."""
 
-    def __init__(self, server: web.Server, on_lost: Callable[[], None], idle_timeout_secs: float) -> None:
+    def __init__(self, server: web.Server, lane: Lane, idle_timeout_secs: float, read_timeout_secs: float) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -111,13 +126,36 @@ class HandedOver(RequestHandler):
             access_log=None,  # type: ignore[arg-type]
             max_line_size=REQUEST_LINE_BYTES_MAX,
             max_field_size=HEADER_BYTES_MAX,
+            auto_decompress=False,
         )
-        self._on_lost = on_lost
+        self._lane = lane
+        self._read_timeout_secs = read_timeout_secs
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; a head that has begun must be complete in time."""
+        super().data_received(data)
+        if not self._awaits_head():
+            self._forget_deadline()
+        elif data and self._deadline is None:
+            if self._keepalive_handle is not None:  # no longer idle
+                self._keepalive_handle.cancel()
+                self._keepalive_handle = None
+            self._deadline = self._loop.call_later(self._read_timeout_secs, self._give_up)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more; stay open while it is owed a reply."""
+        request = self._current_request
+        if self._awaits_head() or (request is not None and not request.content.is_eof()):
+            return False
+        self._end_when_idle()
+        return True
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Count the connection out."""
-        super().connection_lost(exc)
-        self._on_lost()
+        """Count the connection out. aiohttp is told a step later: it must have begun before it can end."""
+        self._loop.call_soon(super().connection_lost, exc)
+        self._forget_deadline()
+        self._lane.connection_left()
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -132,6 +170,41 @@ class HandedOver(RequestHandler):
         response.force_close()
         return response
 
+    def _awaits_head(self) -> bool:
+        """Whether every request that has arrived is answered."""
+        waiter = self._waiter
+        return self._request_count == 0 or (waiter is not None and not waiter.done())
+
+    def _end_when_idle(self) -> None:
+        if self.transport is None:
+            return
+        if self._awaits_head():
+            self.transport.close()
+        else:
+            self._loop.call_later(ENDING_CHECK_SECS, self._end_when_idle)
+
+    def _forget_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        if self.transport is not None:
+            reply = self._lane.dispatcher.refuse(InvalidRequest("the request did not arrive in time"))
+            self.transport.write(self._lane.response(reply, close=True))
+            self.force_close()
+
+
+async def expect(request: web.Request) -> web.StreamResponse | None:
+    """Go on with a request that waits for leave; refuse any other expectation."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+        return None
+    response = error_response(ExpectationFailed("expected no Expect header but 100-continue"))
+    response.force_close()
+    return response
+
 
 def error_response(error: SynapError) -> web.Response:
     """The bare error, as REST routes answer it."""
@@ -144,14 +217,18 @@ def _command_response(reply: Reply) -> web.Response:
 
 
 @web.middleware
-async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _answers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    response = await _answer(request, handler)
+    if request.get(_CLOSE):
+        response.force_close()
+    return response
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except SynapError as error:
-        response = error_response(error)
-        if isinstance(error, PayloadTooLarge):
-            response.force_close()
-        return response
+        return error_response(error)
     except web.HTTPNotFound:
         return error_response(
             NoSuchRoute(f"there is no {request.method} {request.path[:200]}; GET /docs shows what there is")
@@ -178,4 +255,4 @@ def _incident(error: BaseException | None) -> Internal:
 
 
 async def _name_server(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers["Server"] = "synap"
+    response.headers["Server"] = SERVER_NAME

@@ -17,7 +17,11 @@ HEAD_END = b"\r\n\r\n"
 _REQUEST_LINE = b"POST " + COMMAND_PATH + b" HTTP/1.1\r\n"
 _SINGLE_HEADERS = (b"host", b"content-length", b"content-type", b"idempotency-key", b"x-synap-ack")
 _UNUSUAL_HEADERS = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"content-encoding", b"trailer"))
+_OPTIONS = {b"idempotency-key": "idempotency_key", b"x-synap-ack": "ack"}
 _LENGTH_DIGITS_MAX = 12
+# Longer heads are for aiohttp to take or to refuse, so that its limits hold on every connection.
+_HEADERS_MAX = 64
+_VALUE_BYTES_MAX = 4 * 1024
 
 
 class Head:
@@ -32,12 +36,9 @@ class Head:
         """What answers a body under this head: dispatcher and header values, put together once."""
 
 
-def _no_answer(_body: bytes) -> Reply:
-    raise AssertionError("no request has this head")
-
-
-NO_HEAD = Head(b"\0", 0, _no_answer)
-"""No request begins like this one."""
+def may_become_head(data: bytes, at: int) -> bool:
+    """Whether an incomplete head at `at` can still become one that the lane may serve."""
+    return data.startswith(_REQUEST_LINE, at) or _REQUEST_LINE.startswith(data[at : at + len(_REQUEST_LINE)])
 
 
 def parse_head(raw: bytes, dispatcher: Dispatcher, max_body_bytes: int) -> Head | None:
@@ -53,7 +54,9 @@ def parse_head(raw: bytes, dispatcher: Dispatcher, max_body_bytes: int) -> Head 
     names = [name for name, _ in collected.headers]
     length = headers.get(b"content-length", b"")
     unusual = (
-        collected.url != COMMAND_PATH
+        len(names) > _HEADERS_MAX
+        or max(map(len, headers.values()), default=0) > _VALUE_BYTES_MAX
+        or collected.url != COMMAND_PATH
         or b"host" not in headers
         or not _UNUSUAL_HEADERS.isdisjoint(headers)
         or any(names.count(name) > 1 for name in _SINGLE_HEADERS)
@@ -69,7 +72,9 @@ def _answering(headers: dict[bytes, bytes], dispatcher: Dispatcher) -> Callable[
     key, ack = headers.get(b"idempotency-key"), headers.get(b"x-synap-ack")
     if key is None and ack is None:
         return answer
-    return partial(answer, idempotency_key=key.decode() if key is not None else None, ack=ack.decode() if ack else None)
+    return partial(
+        answer, idempotency_key=key.decode() if key is not None else None, ack=ack.decode() if ack is not None else None
+    )
 
 
 class _Collected:
@@ -83,4 +88,4 @@ class _Collected:
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        self.headers.append((name.lower(), value.strip(b" \t")))

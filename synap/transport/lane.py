@@ -20,7 +20,7 @@ from typing import cast
 from synap.commands.dispatcher import Dispatcher, Reply
 from synap.errors import InvalidRequest, SynapError, Unavailable
 from synap.journal.committer import Committer
-from synap.transport.head import HEAD_END, JSON_TYPE, NO_HEAD, PACKED_TYPE, Head, parse_head
+from synap.transport.head import HEAD_END, JSON_TYPE, PACKED_TYPE, Head, may_become_head, parse_head
 
 HEAD_BYTES_MAX = 64 * 1024
 HEADS_CACHED_MAX = 1_024
@@ -40,7 +40,7 @@ class Lane:
         self,
         dispatcher: Dispatcher,
         committer: Committer,
-        hand_over: Callable[[asyncio.Transport, bytes], None],
+        hand_over: Callable[[asyncio.Transport, bytes, bool], None],
         *,
         max_body_bytes: int,
         max_connections: int,
@@ -163,7 +163,7 @@ class LaneConnection(asyncio.Protocol):
         self.at_ease = True
         """What arrives is looked at, and replies just sent: nothing partial, held, ending, draining or gone."""
         self.lane = lane
-        self._head = NO_HEAD
+        self._head: Head | None = None
         """The head of the request before: most often the next one has the same."""
         self._partial: list[bytes] = []
         self._partial_bytes = 0
@@ -173,6 +173,7 @@ class LaneConnection(asyncio.Protocol):
         self._owed_bytes = 0
         self._ending = False
         self._gone = False
+        self._is_slow = False
         self.active = True
         """Something has arrived since this was last reset."""
         self._active_second = lane.second
@@ -203,11 +204,11 @@ class LaneConnection(asyncio.Protocol):
         self.active = True
         while at < size:
             head = self._head
-            if data.startswith(head.raw, at):
+            if head is not None and data.startswith(head.raw, at):
                 body_at = at + len(head.raw)
             else:
                 body_at = data.find(HEAD_END, at) + _HEAD_END_BYTES
-                if body_at < _HEAD_END_BYTES and size - at <= HEAD_BYTES_MAX:
+                if body_at < _HEAD_END_BYTES and may_become_head(data, at) and size - at <= HEAD_BYTES_MAX:
                     self._keep(data[at:], size - at + 1, 0 if at else begun_second)
                     break
                 known = lane.head(data[at:body_at])
@@ -238,12 +239,16 @@ class LaneConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client reads too slowly: take no more requests from it."""
+        self._is_slow = True
         self.transport.pause_reading()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
+        self._is_slow = False
         if self._held is None:
             self.transport.resume_reading()
+        elif not self.replies:
+            self._settled()
 
     def advance(self) -> None:
         """Send the replies whose changes are as durable as they say; see to what waited for that."""
@@ -331,17 +336,18 @@ class LaneConnection(asyncio.Protocol):
 
     def _settled(self) -> None:
         """Everything owed has left: go on with what was held, or end."""
-        data, self._held = self._held, None
+        data = self._held
         if data is None:
             self.transport.close()
-        elif self._held_is_foreign:
-            self._gone = True
-            self.lane.connections.discard(self)
+        elif not self._is_slow:
+            self._held = None
             self.transport.resume_reading()
-            self.lane.hand_over(self.transport, data)
-        else:
-            self.transport.resume_reading()
-            self._serve(data, 0)
+            if self._held_is_foreign:
+                self._gone = True
+                self.lane.connections.discard(self)
+                self.lane.hand_over(self.transport, data, self._ending)
+            else:
+                self._serve(data, 0)
 
     def _refuse(self, error: SynapError) -> None:
         self._forget_partial()

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 from aiohttp import web
 
 from synap.commands.dispatcher import ACKS
 from synap.commands.envelope import UNREADABLE, check_utf8, invalid_payload, invalid_request
-from synap.commands.table import Command, Route, Table, array_fields
-from synap.errors import DiskFull, InvalidPayload, KeyNotFound
-from synap.transport.app import Door, json_response
+from synap.commands.table import PATH_PARAMETER, Command, Route, Table, array_fields
+from synap.errors import DiskFull, InvalidPayload, InvalidRequest, KeyNotFound
+from synap.transport.app import Door, expect, json_response
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
@@ -26,11 +27,13 @@ def add_routes(app: web.Application, table: Table, door: Door) -> None:
     """Add every route of the table, literal paths before patterns."""
     rows = [(route, command) for command in table.public() for route in command.routes]
     for route, command in sorted(rows, key=lambda row: len(row[0].parameters)):
-        app.router.add_route(route.method, route.path, _handler(route, command, door))
+        path = PATH_PARAMETER.sub(r"{\1:[^/]+}", route.path)  # aiohttp's own pattern takes no braces in a key
+        app.router.add_route(route.method, path, _handler(route, command, door), expect_handler=expect)
 
 
 def _handler(route: Route, command: Command, door: Door) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(request: web.Request) -> web.Response:
+        _check_address(request)
         if route.method == "GET":
             payload = _from_query(request, command.payload)
         else:
@@ -51,11 +54,20 @@ def _handler(route: Route, command: Command, door: Door) -> Callable[[web.Reques
     return handle
 
 
+def _check_address(request: web.Request) -> None:
+    try:
+        unquote_to_bytes(request.raw_path).decode()
+    except UnicodeDecodeError:
+        raise InvalidRequest("the address is not UTF-8") from None
+
+
 def _from_query(request: web.Request, form: Any) -> bytes:
     """The payload of a GET: path and query, texts converted to what the fields want."""
     lists = array_fields(form)
     fields: dict[str, Any] = {}
     for name, value in request.query.items():
+        if name in request.match_info:
+            raise InvalidPayload(f"payload.{name}: stands in the path already", path=f"payload.{name}")
         if name in lists:
             fields.setdefault(name, []).append(value)
         elif name in fields:
@@ -71,6 +83,8 @@ def _from_query(request: web.Request, form: Any) -> bytes:
 
 def _from_body(request: web.Request, body: bytes) -> bytes:
     """The payload of a POST or DELETE: the path and the members of the body, values byte for byte."""
+    for name in request.query:
+        raise InvalidPayload(f"payload.{name[:100]}: stands in the query; it belongs into the body", path="payload")
     parameters = {name: msgspec.Raw(_encode(value)) for name, value in request.match_info.items()}
     if not body:
         return _encode(parameters)
@@ -79,6 +93,8 @@ def _from_body(request: web.Request, body: bytes) -> bytes:
         return body
     try:
         fields = _decode_object(body)
+    except msgspec.ValidationError as error:
+        raise invalid_payload(error, dict) from None
     except UNREADABLE as error:
         raise invalid_request(error, dict) from None
     for name in parameters.keys() & fields.keys():

@@ -1,0 +1,189 @@
+"""The load: wrk over HTTP, redis-benchmark over Redis's own protocol, and filling either server with keys.
+
+wrk gets its requests from load.lua. Both programs are C and use one thread, which leaves one of two cores to
+the server; `client_busy` tells how near the client was to being the limit itself.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import resource
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+
+from benchmarks.servers import Server, http, machine_cpu_secs
+
+LOAD_LUA = Path(__file__).with_name("load.lua")
+KEYS = 100_000
+VALUE = "abc"
+READ_SHARE, WRITE_SHARE = 0.7, 0.3
+CONNECTIONS = 50
+POOL_COMMANDS = 50_000
+POOL_REQUESTS_MIN = 1_000
+FILL_BATCH = 1_000
+TIMEOUT_SECS = 60
+REDIS_BENCHMARK_FIRST_REQUESTS = 20_000
+
+
+class LoadFailed(Exception):
+    """Requests were not answered as they should be: what was measured means nothing."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one stretch of load found."""
+
+    commands_per_sec: float
+    server_cpu_us: float
+    """CPU time of the servers per command."""
+    client_busy: float
+    """Share of the time that the load generator was computing."""
+    others_cpus: float
+    """CPUs that other programs, or other machines on the same hardware, took meanwhile."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What wrk sends: single commands, batches, or the URLs of webdis."""
+
+    kind: str = "command"
+    batch: int = 1
+    write_share: float = WRITE_SHARE
+    connections: int = CONNECTIONS
+
+    def arguments(self) -> list[str]:
+        """For load.lua."""
+        pool = max(POOL_REQUESTS_MIN, POOL_COMMANDS // self.batch)
+        return [self.kind, str(pool), str(KEYS), str(self.batch), str(round(100 * self.write_share))]
+
+
+class Meter:
+    """CPU time that `servers`, the clients that have ended and everybody else took, and the time that passed."""
+
+    def __init__(self, *servers: Server) -> None:
+        self._servers = servers
+        self._started = self._readings()
+
+    def read(self) -> tuple[float, float, float, float]:
+        """Seconds since it was made: passed, CPU of the servers, CPU of the clients, CPU of everybody else."""
+        now = self._readings()
+        elapsed, servers, clients, machine = (after - before for after, before in zip(now, self._started, strict=True))
+        return elapsed, servers, clients, max(machine - servers - clients, 0.0)
+
+    def _readings(self) -> tuple[float, float, float, float]:
+        clients = resource.getrusage(resource.RUSAGE_CHILDREN)
+        servers_secs = sum(server.cpu_secs() for server in self._servers)
+        return time.monotonic(), servers_secs, clients.ru_utime + clients.ru_stime, machine_cpu_secs()
+
+
+def wrk(workload: Workload, seconds: int, target: Server, *behind: Server) -> Sample:
+    """Load `target` for a while; CPU time of the servers `behind` it counts as its own."""
+    command = ["wrk", "-t1", f"-c{workload.connections}", f"-d{seconds}s", f"--timeout={TIMEOUT_SECS}s"]
+    meter = Meter(target, *behind)
+    output = _run([*command, f"-s{LOAD_LUA}", f"http://127.0.0.1:{target.port}", "--", *workload.arguments()])
+    elapsed_secs, server_secs, _, others_secs = meter.read()
+    found = re.search(r"^RESULT (\d+) (\d+) (\d+) (\d+)$", output, re.MULTILINE)
+    if found is None:
+        raise LoadFailed(f"wrk printed no result: {output}")
+    requests, duration_us, failed, client_us = map(int, found.groups())
+    if failed or not requests:
+        raise LoadFailed(f"{failed} of {requests} requests failed ({workload})")
+    commands = requests * workload.batch
+    rate = commands / duration_us * 1e6
+    return Sample(rate, server_secs / commands * 1e6, client_us / duration_us, others_secs / elapsed_secs)
+
+
+class RedisBenchmark:
+    """redis-benchmark with one thread and no pipelining: GETs, then SETs, weighed together as the mix."""
+
+    def __init__(self) -> None:
+        self._requests = {"get": REDIS_BENCHMARK_FIRST_REQUESTS, "set": REDIS_BENCHMARK_FIRST_REQUESTS}
+
+    def mix(self, seconds: int, target: Server) -> Sample:
+        """Load `target` for about as long as told, judging by the time before."""
+        gets, sets = self._one("get", seconds / 2, target), self._one("set", seconds / 2, target)
+        rate = 1 / (READ_SHARE / gets.commands_per_sec + WRITE_SHARE / sets.commands_per_sec)
+        cpu_us = READ_SHARE * gets.server_cpu_us + WRITE_SHARE * sets.server_cpu_us
+        client_busy = READ_SHARE * gets.client_busy + WRITE_SHARE * sets.client_busy
+        return Sample(rate, cpu_us, client_busy, (gets.others_cpus + sets.others_cpus) / 2)
+
+    def _one(self, test: str, seconds: float, target: Server) -> Sample:
+        requests = self._requests[test]
+        command = ["redis-benchmark", "-p", str(target.port), "-t", test, "-n", str(requests), "-r", str(KEYS)]
+        meter = Meter(target)
+        rows = list(csv.reader(io.StringIO(_run([*command, "-P", "1", "-c", str(CONNECTIONS), "--csv"]))))
+        elapsed_secs, server_secs, client_secs, others_secs = meter.read()
+        if not rows or rows[-1][0].lower() != test:
+            raise LoadFailed(f"redis-benchmark printed no result for {test}: {rows}")
+        rate = float(rows[-1][1])
+        self._requests[test] = round(rate * seconds)
+        return Sample(rate, server_secs / requests * 1e6, client_secs / elapsed_secs, others_secs / elapsed_secs)
+
+
+def fill_synap(target: Server, keys: int, value: str | None = None) -> None:
+    """Set the first `keys` keys, in batches; the value is the same for all or else the key's number."""
+    connection = HTTPConnection("127.0.0.1", target.port, timeout=TIMEOUT_SECS)
+    try:
+        for numbers in _chunks(keys):
+            entries = [
+                {"command": "kv.set", "payload": {"key": key(n), "value": value or numbered_value(n)}} for n in numbers
+            ]
+            body = json.dumps({"type": "batch", "commands": entries}, separators=(",", ":"))
+            connection.request("POST", "/api/v1/command", body, {"Content-Type": "application/json"})
+            answer = connection.getresponse().read()
+            if answer.count(b'"status":"success"') < len(numbers):
+                raise LoadFailed(f"a batch of kv.set was answered {answer[:500]!r}")
+    finally:
+        connection.close()
+
+
+def fill_redis(target: Server, keys: int, value: str | None = None) -> None:
+    """The same for Redis."""
+    with (
+        socket.create_connection(("127.0.0.1", target.port), timeout=TIMEOUT_SECS) as connection,
+        connection.makefile("rb") as replies,
+    ):
+        for numbers in _chunks(keys):
+            sets = (f"SET {key(n)} {value or numbered_value(n)}\r\n" for n in numbers)
+            connection.sendall("".join(sets).encode())
+            answer = replies.read(len(b"+OK\r\n") * len(numbers))
+            if answer != b"+OK\r\n" * len(numbers):
+                raise LoadFailed(f"a pipeline of SET was answered {answer[:500]!r}")
+
+
+def key(number: int) -> str:
+    """The key redis-benchmark makes of a number."""
+    return f"key:{number:012d}"
+
+
+def numbered_value(number: int) -> str:
+    """Ten characters."""
+    return f"{number:010d}"
+
+
+def check_errors(target: Server) -> None:
+    """Raise LoadFailed when Synap has answered any command, also one of a batch, with an error."""
+    page = http(target.port, "GET", "/metrics").decode()
+    errors = re.findall(r'^synap_errors_total\{code="(\w+)"\} (\S+)', page, re.MULTILINE)
+    if errors:
+        raise LoadFailed(f"Synap answered with errors: {dict(errors)}")
+
+
+def _chunks(keys: int) -> Iterator[range]:
+    for start in range(0, keys, FILL_BATCH):
+        yield range(start, min(start + FILL_BATCH, keys))
+
+
+def _run(command: Sequence[str]) -> str:
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise LoadFailed(f"{command[0]} ended with {done.returncode}: {done.stderr[-1000:]}")
+    return done.stdout

@@ -1,0 +1,98 @@
+"""Tables: on a terminal drawn by rich, elsewhere as aligned Markdown, which is plain text at the same time."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from statistics import median
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+
+import synap
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a part found. The first column names the row, the others hold numbers."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    notes: tuple[str, ...] = ()
+
+
+def show(table: Table, console: Console) -> None:
+    """Print a table."""
+    if not console.is_terminal:
+        print(markdown(table), flush=True)
+        return
+    drawn = RichTable(title=table.title, title_justify="left", box=box.SIMPLE)
+    for number, column in enumerate(table.columns):
+        drawn.add_column(column, justify="right" if number else "left")
+    for row in table.rows:
+        drawn.add_row(*row)
+    console.print(drawn)
+    for note in table.notes:
+        console.print(f"  [dim]{note}[/dim]", highlight=False)
+    console.print()
+
+
+def markdown(table: Table) -> str:
+    """A table under its title."""
+    widths = [max(map(len, cells)) for cells in zip(table.columns, *table.rows, strict=True)]
+    rule = [("-" * width) if not number else "-" * (width - 1) + ":" for number, width in enumerate(widths)]
+    lines = [_line(table.columns, widths), _line(rule, widths), *(_line(row, widths) for row in table.rows)]
+    notes = ["", *(f"- {note}" for note in table.notes)] if table.notes else []
+    return "\n".join([f"## {table.title}", "", *lines, *notes, ""])
+
+
+def head() -> str:
+    """What to know about the machine before reading the numbers."""
+    facts = {
+        "Date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "Machine": f"{os.cpu_count()} CPUs, {platform.system()} on {platform.machine()}",
+        "Synap": f"{synap.__version__} on {platform.python_implementation()} {platform.python_version()}"
+        f" and uvloop {metadata.version('uvloop')}",
+        "Redis": _version(r"v=(\S+)", "redis-server", "--version"),
+        "webdis": _version(r"(\S+)", "dpkg-query", "-W", "-f", "${Version}", "webdis"),
+        "wrk": _version(r"wrk (\S+)", "wrk", "--version"),
+    }
+    return "\n".join(["# Synap's benchmarks", "", *(f"- {name}: {fact}" for name, fact in facts.items()), ""])
+
+
+def count(number: float) -> str:
+    """A large number, to the last digit."""
+    return f"{number:,.0f}"
+
+
+def seconds(number: float) -> str:
+    """Seconds, to a hundredth."""
+    return f"{number:.2f}"
+
+
+def spread(numbers: Sequence[float]) -> tuple[str, str]:
+    """The median, and how far the numbers lie apart."""
+    return count(median(numbers)), f"{count(min(numbers))} to {count(max(numbers))}"
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = zip(cells, widths, strict=True)
+    return "| " + " | ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]) + " |"
+
+
+def _version(pattern: str, program: str, *arguments: str) -> str:
+    """The version a program tells, whatever its exit status."""
+    if shutil.which(program) is None:
+        return "absent"
+    done = subprocess.run([program, *arguments], check=False, capture_output=True, text=True)
+    found = re.search(pattern, done.stdout)
+    return found[1] if found else "of unknown version"

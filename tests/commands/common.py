@@ -1,0 +1,53 @@
+"""What command tests share: a second type of value, errors as values, and a restart on another clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from synap.clock import Millis
+from synap.engines.keyspace import ValueType
+from synap.errors import SynapError
+from tests.support import Harness
+
+
+class Pile:
+    """A list of numbers that stands for every type that is not a string."""
+
+    def __init__(self, items: list[int]) -> None:
+        self.items = items
+
+
+def pile_bytes(pile: Pile) -> int:
+    return 100 + 8 * len(pile.items)
+
+
+PILE = ValueType("list", Pile, pile_bytes, lambda p: Pile(p.items.copy()), lambda p: list(p.items), Pile)
+
+
+def put_pile(harness: Harness, key: str, *items: int) -> None:
+    """Give `key` a value that is not a string; needs the `piles` fixture's harness."""
+    harness.state.keyspace.put(key, Pile(list(items)), harness.clock.now())
+
+
+def refused(harness: Harness, command: str, /, **payload: Any) -> SynapError:
+    """The error that the command answers with."""
+    with pytest.raises(SynapError) as raised:
+        harness.call(command, **payload)
+    return raised.value
+
+
+def recorded(harness: Harness) -> list[str]:
+    """The commands in the journal."""
+    return [record.command for record in harness.log.records]
+
+
+def restarted(harness: Harness, wall: Millis) -> Harness:
+    """Another server that has replayed the journal of `harness`, on a machine whose clock says `wall`."""
+    again = Harness()
+    again.clock.wall = wall
+    for record in harness.log.records:
+        again.executor.apply(record)
+    again.dispatcher.ready()
+    return again

@@ -1,0 +1,296 @@
+"""Bad input by the thousand: schemathesis at every route, and hypothesis at the dispatcher behind every door."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import hypothesis.strategies as st
+import msgspec.msgpack
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, example, given, seed, settings
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.schemas import BaseSchema
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from synap.commands import TABLE, reference
+from synap.commands.table import payload_fields
+from tests.support import Harness, ServerProcess
+
+SEED = 20_260_501
+EXAMPLES_PER_OPERATION = 15
+
+bounded = partial(settings, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+
+# Every route, as the document describes it
+
+ROUTES = [(command, route) for command in TABLE.public() for route in command.routes]
+OPERATIONS = [
+    *("POST /api/v1/command", "GET /health", "GET /ready", "GET /metrics", "GET /docs", "GET /openapi.json"),
+    *(f"{route.method} {route.path}" for _, route in ROUTES),
+]
+WITH_FIELDS = [
+    "POST /api/v1/command",
+    *(f"{r.method} {r.path}" for c, r in ROUTES if payload_fields(c.payload) - set(r.parameters)),
+]
+CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance, content_type_conformance]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with ServerProcess(tmp_path_factory.mktemp("fuzz") / "data") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def document(server: ServerProcess) -> BaseSchema:
+    return schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_route_answers_as_its_document_says(server: ServerProcess, document: BaseSchema, operation: str) -> None:
+    described = document.find_operation_by_label(operation)
+    assert described is not None, f"{operation} is not in the document"
+    print(f"seed {SEED}")
+
+    @seed(SEED)
+    @bounded(max_examples=EXAMPLES_PER_OPERATION)
+    @given(described.as_strategy())
+    def check(case: Case[Any]) -> None:
+        case.validate_response(case.call(), checks=CHECKS)
+
+    check()
+    assert server.call("kv.dbsize")["size"] >= 0
+
+
+@pytest.mark.parametrize("operation", WITH_FIELDS)
+def test_every_route_refuses_as_its_document_says(server: ServerProcess, document: BaseSchema, operation: str) -> None:
+    described = document.find_operation_by_label(operation)
+    assert described is not None
+    print(f"seed {SEED}")
+
+    @seed(SEED)
+    @bounded(max_examples=EXAMPLES_PER_OPERATION)
+    @given(described.as_strategy(generation_mode=GenerationMode.NEGATIVE))
+    def check(case: Case[Any]) -> None:
+        case.validate_response(case.call(), checks=CHECKS)
+
+    check()
+    assert server.call("kv.dbsize")["size"] >= 0
+
+
+# The dispatcher, at first hand
+
+NUMBERS = (
+    st.integers(-(2**70), 2**70)
+    | st.sampled_from([0, 1, -1, 2**31, 2**53 + 1, 2**63 - 1, 2**63, -(2**63), 2**64, 10**400])
+    | st.floats(allow_nan=False, allow_infinity=False)
+)
+SCALARS = st.none() | st.booleans() | NUMBERS | st.text(max_size=8)
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4)
+)
+HUNDREDS = 300
+
+
+def mostly(likely: st.SearchStrategy[Any], rarely: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.integers(0, 9).flatmap(lambda chance: likely if chance else rarely)
+
+
+KEYS = mostly(st.sampled_from("abc"), st.sampled_from(["\0", "🎉", "k" * 70_000]) | st.text(min_size=1, max_size=5))
+
+
+def of_schema(schema: dict[str, Any], definitions: dict[str, Any], name: str = "") -> st.SearchStrategy[Any]:
+    """Values a schema allows, as far as the payload types of commands go, with now and then one it does not."""
+    if "$ref" in schema:
+        return of_schema(definitions[schema["$ref"].rpartition("/")[2]], definitions, name)
+    if "anyOf" in schema:
+        return st.one_of([of_schema(part, definitions, name) for part in schema["anyOf"]])
+    if "enum" in schema:
+        return st.sampled_from(schema["enum"])
+    match schema.get("type"):
+        case "object" if "properties" in schema:
+            fields = {field: of_schema(part, definitions, field) for field, part in schema["properties"].items()}
+            required = set(schema.get("required", ()))
+            return st.fixed_dictionaries(
+                {field: part for field, part in fields.items() if field in required},
+                optional={field: part for field, part in fields.items() if field not in required},
+            )
+        case "object":
+            return st.dictionaries(KEYS, of_schema(schema.get("additionalProperties") or {}, definitions), max_size=4)
+        case "array" if "prefixItems" in schema:
+            return st.tuples(*[of_schema(item, definitions, "key") for item in schema["prefixItems"]]).map(list)
+        case "array":
+            return st.lists(of_schema(schema.get("items", {}), definitions, name), max_size=4)
+        case "integer":
+            lowest, highest = schema.get("minimum", -(2**63)), schema.get("maximum", 2**63 - 1)
+            small = st.integers(max(lowest, -3), min(highest, 3))
+            return mostly(small, NUMBERS | st.integers(lowest, highest))
+        case "number":
+            return mostly(st.floats(-10, 10) | st.integers(-10, 10), NUMBERS)
+        case "boolean":
+            return st.booleans()
+        case "null":
+            return st.none()
+        case "string":
+            return KEYS if name in ("key", "keys", "source", "destination") else st.text(max_size=20)
+        case _:
+            return VALUES
+
+
+def of_command(name: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Requests for one command, most of them valid."""
+    command = TABLE.get(name)
+    assert command is not None
+    schema = reference.schema(command.payload)
+    payload = mostly(of_schema(schema, schema.get("$defs", {})), VALUES)
+    return st.fixed_dictionaries(
+        {"command": st.just(name), "payload": payload},
+        optional={
+            "request_id": st.text(max_size=5),
+            "idempotency_key": mostly(st.none(), st.sampled_from(["once", "twice", ""])),
+            "ack": mostly(st.none() | st.just("synced"), st.just("nonsense")),
+            "type": mostly(st.none() | st.just("request"), st.just("batch")),
+        },
+    )
+
+
+NAMES = [command.name for command in TABLE.public()]
+REQUESTS = st.sampled_from(NAMES).flatmap(of_command)
+BATCHES = st.fixed_dictionaries(
+    {"type": st.just("batch"), "commands": st.lists(REQUESTS | VALUES, max_size=6)},
+    optional={
+        "atomic": st.booleans(),
+        "idempotency_key": st.sampled_from(["once", "twice"]),
+        "request_id": st.text(max_size=5),
+    },
+)
+BODIES = mostly(REQUESTS | BATCHES, VALUES).map(lambda body: json.dumps(body, ensure_ascii=False).encode())
+
+TOKENS = b'" \\ { } [ ] , : - 0 \xff \x00 \\u0000 \\ud800 1e999 NaN null \xef\xbb\xbf "type":"batch",'.split()
+PIECES = st.binary(max_size=6) | st.sampled_from([*TOKENS, b" ", b"[" * 600, b'{"a":' * 600])
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """A valid body with pieces cut out, put in and repeated."""
+    body = draw(BODIES)
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(body)))
+        end = draw(st.integers(start, min(len(body), start + 30)))
+        piece = draw(PIECES | st.just(body[start:end] * 2))
+        body = body[:start] + piece + body[end:]
+    return body
+
+
+def no_constant(name: str) -> float:
+    raise AssertionError(f"{name} is not JSON")
+
+
+def checked(body: bytes) -> Any:
+    """A reply, which must be JSON in UTF-8 as the contract shapes it."""
+    reply = json.loads(body.decode("utf-8"), parse_constant=no_constant)
+    assert reply["type"] in ("response", "batch_response")
+    assert isinstance(reply["request_id"], str)
+    results = [reply] if reply["type"] == "response" else reply["results"]
+    for result in results:
+        assert result["status"] in ("success", "error")
+        if result["status"] == "error":
+            assert result["error"]["code"] != "INTERNAL_ERROR", result
+    return reply
+
+
+def check_sound(harness: Harness) -> None:
+    """The next request works, and the journal tells the same story as the state."""
+    assert checked(harness.dispatcher.answer(b'{"command":"kv.dbsize"}').body)["status"] == "success"
+    assert harness.replayed().digest(harness.clock.now()) == harness.digest()
+
+
+@seed(SEED)
+@bounded(max_examples=HUNDREDS)
+@given(st.lists(st.binary(max_size=200) | BODIES | mutated(), min_size=1, max_size=6))
+@example([b""])
+@example([b'{"command":"kv.set","payload":{"key":"a","value":"\\ud800"}}'])
+@example([b'{"command":"kv.incrbyfloat","payload":{"key":"a","amount":1e308}}'] * 2)
+@example([b'{"command":"kv.get","payload":{"key":"\\ud83d"}}'])
+@example([b'{"type":"batch","type":"request","command":"kv.dbsize"}'])
+@example([b'{"command":"kv.dbsize","payload":{"a":1,"a":2}}'])
+def test_no_body_upsets_the_dispatcher(bodies: list[bytes]) -> None:
+    harness = Harness()
+    for body in bodies:
+        checked(harness.dispatcher.answer(body).body)
+    check_sound(harness)
+
+
+@seed(SEED)
+@bounded(max_examples=HUNDREDS)
+@given(st.sampled_from(NAMES), st.data())
+def test_no_payload_upsets_its_command(name: str, data: st.DataObject) -> None:
+    harness = Harness()
+    seeded = data.draw(st.lists(REQUESTS, max_size=3))
+    for request in [*seeded, *data.draw(st.lists(of_command(name), min_size=1, max_size=4))]:
+        checked(harness.dispatcher.answer(json.dumps(request).encode()).body)
+    check_sound(harness)
+
+
+@seed(SEED)
+@bounded(max_examples=HUNDREDS // 2)
+@given(BODIES, st.text(max_size=300), st.text(max_size=10) | st.sampled_from(["written", "synced"]))
+@example(b'{"command":"kv.set","payload":{"key":"a","value":1}}', "\udcff", "written")
+@example(b'{"command":"kv.set","payload":{"key":"a","value":1}}', "once", "\udcff")
+def test_no_header_upsets_the_dispatcher(body: bytes, idempotency_key: str, ack: str) -> None:
+    harness = Harness()
+    for _ in range(2):
+        checked(harness.dispatcher.answer(body, idempotency_key, ack).body)
+    check_sound(harness)
+
+
+PACKABLE = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.text(max_size=8)
+    | st.binary(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4) | st.integers(0, 9), inner, max_size=4)
+    ),
+)
+
+
+@seed(SEED)
+@bounded(max_examples=HUNDREDS // 2)
+@given(st.lists(st.binary(max_size=100) | REQUESTS | BATCHES | PACKABLE, min_size=1, max_size=4))
+@example([{"command": "kv.set", "payload": {"key": "a", "value": float("inf")}}])
+@example([b"\x91" * 5_000])
+def test_no_messagepack_upsets_the_dispatcher(requests: list[Any]) -> None:
+    harness = Harness()
+    for request in requests:
+        try:
+            body = request if isinstance(request, bytes) else msgspec.msgpack.encode(request)
+        except (OverflowError, UnicodeEncodeError):
+            continue
+        reply = msgspec.msgpack.decode(harness.dispatcher.answer_packed(body).body)
+        assert reply.get("error", {}).get("code") != "INTERNAL_ERROR", reply
+    check_sound(harness)
+
+
+@seed(SEED)
+@bounded(max_examples=HUNDREDS // 4)
+@given(st.lists(BODIES | mutated(), min_size=1, max_size=4), REQUESTS)
+def test_whatever_json_stored_messagepack_can_read(bodies: list[bytes], request: dict[str, Any]) -> None:
+    harness = Harness()
+    for body in bodies:
+        checked(harness.dispatcher.answer(body).body)
+    keys = harness.call("kv.keys")["keys"]
+    for asked in ({"command": "kv.mget", "payload": {"keys": keys or ["a"]}}, {"command": "kv.keys"}):
+        reply = msgspec.msgpack.decode(harness.dispatcher.answer_packed(msgspec.msgpack.encode(asked)).body)
+        assert reply["status"] == "success", reply
