@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from synap.clock import Millis
 from synap.engines.keyspace import Keyspace
 
-POLICIES = ("noeviction", "allkeys-lru", "volatile-lru", "volatile-ttl")
-
 
 def prepare(keyspace: Keyspace, policy: str) -> None:
     """Let `keyspace` keep what `policy` will ask for. Call once, before serving."""

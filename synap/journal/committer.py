@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
@@ -51,7 +52,7 @@ class Committer:
         self._fsync = fsync
         self._loop = asyncio.get_running_loop()
         self._waiters: list[Waiter] = []
-        self._sync_waiters: list[Waiter] = []
+        self._sync_waiters: list[tuple[Lsn, Waiter]] = []
         self._scheduled = False
         self._sync_running: asyncio.Future[Lsn] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="fsync")
@@ -71,9 +72,9 @@ class Committer:
             self._scheduled = True
             self._loop.call_soon(self.commit)
 
-    def join_sync(self, waiter: Waiter) -> None:
-        """Have `waiter.advance` called after the next fsync, which is started when none is running."""
-        self._sync_waiters.append(waiter)
+    def join_sync(self, waiter: Waiter, lsn: Lsn) -> None:
+        """Have `waiter.advance` called when `lsn` is synced. An fsync is started when none is running."""
+        self._sync_waiters.append((lsn, waiter))
         self._start_sync()
 
     def refusal(self, lsn: Lsn) -> DiskFull | None:
@@ -161,9 +162,14 @@ class Committer:
             self._start_sync()
 
     def _advance_synced(self) -> None:
+        """Let those advance whose LSN is synced; all of them when the journal takes no writes."""
+        reached = self.reached[1] if self._journal.failure is None else math.inf
         waiters, self._sync_waiters = self._sync_waiters, []
-        for waiter in waiters:
-            waiter.advance()
+        for lsn, waiter in waiters:
+            if lsn <= reached:
+                waiter.advance()
+            else:
+                self._sync_waiters.append((lsn, waiter))
 
 
 class _FutureWaiter:
@@ -181,4 +187,4 @@ class _FutureWaiter:
         elif (refusal := self._committer.refusal(self._lsn)) is not None:
             self.future.set_exception(refusal)
         else:
-            self._committer.join_sync(self)
+            self._committer.join_sync(self, self._lsn)

@@ -259,7 +259,7 @@ class LaneConnection(asyncio.Protocol):
             if reply.lsn > self.lane.committer.reached[reply.ack]:
                 refusal = self.lane.committer.refusal(reply.lsn)
                 if refusal is None:
-                    self.lane.committer.join_sync(self)
+                    self.lane.committer.join_sync(self, reply.lsn)
                     break
                 if reply.wrote:
                     reply = reply.refused(refusal)

@@ -76,4 +76,5 @@ class Metrics(Collector):
         yield GaugeMetricFamily(
             "synap_journal_failing", "1 while the journal takes no writes", journal.failure is not None
         )
+        yield GaugeMetricFamily("synap_journal_bytes", "Size of the journal's segments on disk", journal.size_bytes())
         yield CounterMetricFamily("synap_journal_written_bytes", "Bytes written to the journal", journal.bytes_written)

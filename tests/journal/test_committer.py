@@ -39,7 +39,7 @@ class Client:
         if self._lsn <= reached[self._ack] or self._committer.refusal(self._lsn) is not None:
             self.answered = True
         else:
-            self._committer.join_sync(self)
+            self._committer.join_sync(self, self._lsn)
 
 
 class Pipeline:
@@ -58,7 +58,7 @@ class Pipeline:
         while self._owed and self._owed[0] <= self._committer.reached[SYNCED]:
             self.answered.append(self._owed.pop(0))
         if self._owed:
-            self._committer.join_sync(self)
+            self._committer.join_sync(self, self._owed[0])
 
 
 class Gate:

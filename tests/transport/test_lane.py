@@ -266,7 +266,17 @@ def test_a_client_that_has_said_all_still_gets_its_replies(
 
 
 @both
-@pytest.mark.parametrize("asked", [b"", DBSIZE[:20], DBSIZE[:-5], HEALTH[:-5], chunked("POST", COMMAND, b"{}")[:-5]])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        b"",
+        DBSIZE[:20],
+        DBSIZE[:-5],
+        HEALTH[:-5],
+        chunked("POST", COMMAND, b"{}")[:-5],
+        request("POST", "/nope", b"a body that nobody reads")[:-5],
+    ],
+)
 def test_a_client_that_stops_halfway_is_let_go(server: ServerProcess, opened: Opener, asked: bytes) -> None:
     with opened(server, SHORT_SECS) as wire:
         wire.send(asked)

@@ -117,6 +117,15 @@ def test_half_a_request_holds_nobody_up_for_longer_than_a_request_may_take(tmp_p
         assert server.process.wait(STOPS_WITHIN_SECS) == 0
 
 
+def test_a_body_that_was_given_up_holds_nobody_up_at_all(tmp_path: Path) -> None:
+    env = {"SYNAP_LIMITS_READ_TIMEOUT_SECS": "1"}
+    with ServerProcess(tmp_path / "data", env=env) as server, connect_handed_over(server) as wire:
+        wire.send(DBSIZE[:-5])
+        assert wire.answer().status == 400
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(STOPS_WITHIN_SECS) == 0
+
+
 def test_the_rest_of_a_request_that_was_on_its_way_is_still_taken(tmp_path: Path) -> None:
     with ServerProcess(tmp_path / "data") as server:
         with connect(server) as wire, connect(server) as idle:
