@@ -6,8 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support import Harness, ServerProcess
+
+# The machine may be busy: how long an example takes says nothing here. A failure prints how to repeat it.
+settings.register_profile("synap", deadline=None, print_blob=True)
+settings.load_profile("synap")
 
 
 @pytest.fixture

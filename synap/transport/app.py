@@ -12,8 +12,9 @@ import secrets
 from collections.abc import Awaitable, Callable
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from synap.commands.dispatcher import Dispatcher, Reply
@@ -131,13 +132,17 @@ class HandedOver(RequestHandler):
         self._lane = lane
         self._read_timeout_secs = read_timeout_secs
         self._deadline: asyncio.TimerHandle | None = None
+        self._body: StreamReader = EMPTY_PAYLOAD
+        """Of the last request whose head is complete."""
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; a head that has begun must be complete in time."""
+        heads, is_body = self._request_count, not self._body.is_eof()
         super().data_received(data)
-        if not self._awaits_head():
+        if self._request_count > heads:
+            self._body = self._messages[-1][1]
             self._forget_deadline()
-        elif data and self._deadline is None:
+        elif data and not is_body and self._deadline is None:
             if self._keepalive_handle is not None:  # no longer idle
                 self._keepalive_handle.cancel()
                 self._keepalive_handle = None
@@ -145,11 +150,16 @@ class HandedOver(RequestHandler):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more; stay open while it is owed a reply."""
-        request = self._current_request
-        if self._awaits_head() or (request is not None and not request.content.is_eof()):
+        if self._awaits_head() or not self._body.is_eof():
             return False
         self._end_when_idle()
         return True
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - aiohttp asks for it
+        """Finish the request in hand; the rest of a body that was refused is not waited for."""
+        if self._task_handler is not None and not self._request_in_progress and not self._messages:
+            self._task_handler.cancel()
+        await super().shutdown(timeout)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Count the connection out. aiohttp is told a step later: it must have begun before it can end."""
@@ -189,7 +199,9 @@ class HandedOver(RequestHandler):
             self._deadline = None
 
     def _give_up(self) -> None:
-        if self.transport is not None:
+        if not self._awaits_head():  # answers come first
+            self._deadline = self._loop.call_later(self._read_timeout_secs, self._give_up)
+        elif self.transport is not None:
             reply = self._lane.dispatcher.refuse(InvalidRequest("the request did not arrive in time"))
             self.transport.write(self._lane.response(reply, close=True))
             self.force_close()
@@ -226,6 +238,9 @@ async def _answers(request: web.Request, handler: Handler) -> web.StreamResponse
 
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
+        if request.version not in (HttpVersion10, HttpVersion11):
+            request[_CLOSE] = True
+            raise InvalidRequest("expected HTTP/1.0 or HTTP/1.1")
         return await handler(request)
     except SynapError as error:
         return error_response(error)

@@ -64,7 +64,7 @@ def _operation(command: Command, route: Route, components: dict[str, Any]) -> di
     }
     if route.method == "GET":
         parameters += [_parameter(n, s, "query", required=n in required) for n, s in rest.items()]
-    elif in_path and rest:
+    elif in_path and rest and (required & rest.keys() or route.method != "DELETE"):
         body = {"type": "object", "properties": rest, "required": sorted(required & rest.keys())}
         operation["requestBody"] = _body(body | {"additionalProperties": False}, required=bool(required & rest.keys()))
     elif not in_path:
