@@ -153,6 +153,11 @@ class Writer(threading.Thread):
                 return {"type": "batch", "atomic": True, "commands": both}, {left: value, right: value}
 
 
+def acknowledged(ledgers: list[Ledger]) -> int:
+    """How many changes have been acknowledged so far."""
+    return sum(ledger.acknowledged for ledger in ledgers)
+
+
 @contextmanager
 def writing(server: ServerProcess, ledgers: list[Ledger], rng: random.Random) -> Iterator[None]:
     """Have every ledger written to; whoever enters this ends the server before leaving."""

@@ -16,7 +16,7 @@ import pytest
 from synap.errors import IdempotencyConflict
 from synap.journal import segment, snapshot
 from synap.journal.log import FileJournal
-from tests.durability.client import SMALL_PIECES, Ledger, check_all, contents_of, until, writing
+from tests.durability.client import SMALL_PIECES, Ledger, acknowledged, check_all, contents_of, until, writing
 from tests.support import START, ServerProcess, payload_of
 
 KEYS = 60
@@ -138,9 +138,9 @@ def test_a_clean_stop_under_load_loses_nothing(
     tmp_path: Path, rng: random.Random, ledgers: list[Ledger], fsync: str
 ) -> None:
     with ServerProcess(tmp_path / "data", "--fsync", fsync) as server, writing(server, ledgers, rng):
+        until(lambda: acknowledged(ledgers) > 0)
         time.sleep(rng.uniform(0.05, 0.3))
         assert server.stop() == 0
-    assert sum(ledger.acknowledged for ledger in ledgers) > 0
     with ServerProcess(tmp_path / "data", "--fsync", fsync) as server:
         check_all(server, ledgers)
 
