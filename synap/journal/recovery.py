@@ -48,11 +48,18 @@ def recover(directory: Path, machine: Machine) -> Iterator[Progress]:
     progress = Progress()
     for leftover in (*directory.glob("*.new"), *directory.glob("*.partial")):
         leftover.unlink()
-    snapshots = snapshot.list_snapshots(directory)
-    if snapshots:
-        progress.bytes_total = snapshots[-1].stat().st_size
-        yield from _load_snapshot(snapshots[-1], machine, progress)
+    while snapshots := snapshot.list_snapshots(directory):
+        try:
+            yield from _load_snapshot(snapshots[-1], machine, progress)
+            break
+        except FileNotFoundError:
+            # The process that a killed server has left behind has replaced it before anything was loaded.
+            continue
     paths = segments_from(directory, progress.lsn + 1)
+    while len(paths) > 1 and _was_never_written(paths[-1]):
+        size = paths[-1].stat().st_size
+        progress.torn_bytes += size
+        _cut(paths.pop(), 0, size)
     progress.journal_bytes = sum(path.stat().st_size for path in paths)
     progress.bytes_total += progress.journal_bytes
     for path in paths:
@@ -61,6 +68,7 @@ def recover(directory: Path, machine: Machine) -> Iterator[Progress]:
 
 
 def _load_snapshot(path: Path, machine: Machine, progress: Progress) -> Iterator[Progress]:
+    progress.bytes_total = path.stat().st_size
     lsn, time = snapshot.head(path)
     for size in snapshot.load(path, machine):
         progress.bytes_done += size
@@ -85,8 +93,9 @@ def _replay(path: Path, machine: Machine, progress: Progress, *, is_last: bool) 
         expected = segment.first_lsn_of(path) if record is None else record.lsn + 1
         if not is_last or not segment.is_torn(data, error, expected):
             raise segment.damaged(path, error) from None
-        progress.torn_bytes = len(data) - error.offset
-        _cut(path, error.offset, progress.torn_bytes)
+        torn_bytes = len(data) - error.offset
+        progress.torn_bytes += torn_bytes
+        _cut(path, error.offset, torn_bytes)
         if not path.exists():
             progress.tail_lsn = None
     except Exception as error:
@@ -97,6 +106,16 @@ def _replay(path: Path, machine: Machine, progress: Progress, *, is_last: bool) 
         if record.lsn > progress.lsn:
             _note(progress, record)
     progress.bytes_done += len(data)
+
+
+def _was_never_written(path: Path) -> bool:
+    """Whether a power cut has kept the name of a new segment and lost its bytes: it is not the last one then."""
+    data = path.read_bytes()
+    try:
+        segment.check_head(data, path)
+    except BadRecord as error:
+        return segment.is_torn(data, error, segment.first_lsn_of(path))
+    return False
 
 
 def _note(progress: Progress, record: Record) -> None:

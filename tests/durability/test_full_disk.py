@@ -84,7 +84,7 @@ def small_file_system(tmp_path: Path) -> Iterator[Disk]:
     except FileNotFoundError:
         pytest.skip("there is no mount program")
     if mounted.returncode:
-        pytest.skip(f"file systems may not be mounted here: {mounted.stderr.decode().strip()}")
+        pytest.skip(f"file systems may not be mounted here: {mounted.stderr.decode().partition(chr(10))[0]}")
     yield SmallFileSystem(path)
     subprocess.run(["umount", "--lazy", str(path)], check=True)
 

@@ -174,6 +174,24 @@ def test_a_new_segment_without_a_byte_in_it_is_torn(tmp_path: Path) -> None:
     assert_goes_on(tmp_path, 6)
 
 
+@pytest.mark.parametrize("lost_bytes", [1, 10, None])
+@pytest.mark.parametrize(
+    "begun",
+    [b"", segment.head(7)[:9], bytes(segment.HEAD.size), bytes(4096)],
+    ids=["empty", "half-a-head", "zeros", "page-of-zeros"],
+)
+def test_a_record_that_only_an_unwritten_segment_follows_is_still_the_last_one(
+    tmp_path: Path, begun: bytes, lost_bytes: int | None
+) -> None:
+    """A power cut may keep the name of a new segment and lose its bytes and the end of the one before."""
+    [path] = make(tmp_path, 6)
+    segment.path_of(tmp_path, 7).write_bytes(begun)
+    *_, start, end = boundaries(path)
+    with path.open("r+b") as file:
+        file.truncate(start if lost_bytes is None else end - lost_bytes)
+    assert_goes_on(tmp_path, 5)
+
+
 # Damage
 
 
@@ -379,6 +397,25 @@ def test_a_snapshot_that_is_replaced_while_it_is_loaded_is_loaded_all_the_same(t
             snapshot.advance(tmp_path, Echo())
     assert len(snapshot.list_snapshots(tmp_path)) == 1
     assert brought_back.seen == entries(1, 8)
+
+
+def test_a_snapshot_that_is_replaced_before_it_is_opened_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, 3, 5, 8)
+    machine = Echo()
+    machine.seen = entries(1, 3)
+    snapshot.write(tmp_path, machine, 3, START + 3)
+    list_snapshots = snapshot.list_snapshots
+
+    def outdated(directory: Path) -> list[Path]:
+        found = list_snapshots(directory)
+        monkeypatch.setattr(snapshot, "list_snapshots", list_snapshots)
+        snapshot.advance(directory, Echo())
+        return found
+
+    monkeypatch.setattr(snapshot, "list_snapshots", outdated)
+    assert recovered(tmp_path)[0].seen == entries(1, 8)
 
 
 def test_a_journal_survives_many_crashes_and_snapshots(tmp_path: Path) -> None:
