@@ -79,6 +79,7 @@ def _load_snapshot(path: Path, machine: Machine, progress: Progress) -> Iterator
 def _replay(path: Path, machine: Machine, progress: Progress, *, is_last: bool) -> Iterator[Progress]:
     segment.check_follows(path, progress.lsn)
     data, lsn, record = path.read_bytes(), progress.lsn, None
+    begun, payload_bytes = progress.bytes_done, 0
     progress.tail_lsn = segment.first_lsn_of(path) - 1
     try:
         for record in segment.records(data, path):
@@ -86,8 +87,10 @@ def _replay(path: Path, machine: Machine, progress: Progress, *, is_last: bool) 
                 continue
             machine.apply(record)
             lsn = record.lsn
+            payload_bytes += len(record.payload)
             if lsn % RECORDS_PER_STEP == 0:
                 _note(progress, record)
+                progress.bytes_done = begun + payload_bytes
                 yield progress
     except BadRecord as error:
         expected = segment.first_lsn_of(path) if record is None else record.lsn + 1
@@ -105,7 +108,7 @@ def _replay(path: Path, machine: Machine, progress: Progress, *, is_last: bool) 
         progress.tail_lsn = record.lsn
         if record.lsn > progress.lsn:
             _note(progress, record)
-    progress.bytes_done += len(data)
+    progress.bytes_done = begun + len(data)
 
 
 def _was_never_written(path: Path) -> bool:
