@@ -61,24 +61,10 @@ class Door:
     async def body(self, request: web.Request) -> bytes:
         """The whole body. Raises PayloadTooLarge, InvalidRequest; the connection is then closed."""
         try:
-            if (request.content_length or 0) > self._max_body_bytes:
-                raise self._too_large()
-            if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-                raise InvalidRequest("expected a body without Content-Encoding")
-            async with asyncio.timeout(self._read_timeout_secs):
-                return await request.read()
+            return await self._read(request)
         except SynapError:
             request[_CLOSE] = True
             raise
-        except TimeoutError:
-            request[_CLOSE] = True
-            raise InvalidRequest("the request did not arrive in time") from None
-        except web.HTTPRequestEntityTooLarge:
-            request[_CLOSE] = True
-            raise self._too_large() from None
-        except (web.RequestPayloadError, ValueError) as error:
-            request[_CLOSE] = True
-            raise InvalidRequest(f"the body cannot be read: {error}") from None
 
     async def command(self, request: web.Request) -> web.Response:
         """POST /api/v1/command."""
@@ -95,6 +81,21 @@ class Door:
             if reply.wrote:
                 reply = reply.refused(refusal)
         return _command_response(reply)
+
+    async def _read(self, request: web.Request) -> bytes:
+        if (request.content_length or 0) > self._max_body_bytes:
+            raise self._too_large()
+        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise InvalidRequest("expected a body without Content-Encoding")
+        try:
+            async with asyncio.timeout(self._read_timeout_secs):
+                return await request.read()
+        except TimeoutError:
+            raise InvalidRequest("the request did not arrive in time") from None
+        except web.HTTPRequestEntityTooLarge:
+            raise self._too_large() from None
+        except (web.RequestPayloadError, ValueError) as error:
+            raise InvalidRequest(f"the body cannot be read: {error}") from None
 
     def _too_large(self) -> PayloadTooLarge:
         return PayloadTooLarge(f"expected a body of at most {self._max_body_bytes} bytes", limit=self._max_body_bytes)
