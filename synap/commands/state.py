@@ -41,7 +41,7 @@ class State:
         self.keyspace = Keyspace(VALUE_TYPES)
         self.idempotency = IdempotencyTable()
         self.sections: dict[str, Section] = {
-            "counters": _Counters(self),
+            "counters": _Counters(self.keyspace),
             "keyspace": self.keyspace,
             "idempotency": self.idempotency,
         }
@@ -75,19 +75,21 @@ class State:
 
 
 class _Counters:
-    """Totals that survive a restart."""
+    """Totals of the keyspace that survive a restart."""
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    _NAMES = ("expired", "evicted")
+
+    def __init__(self, keyspace: Keyspace) -> None:
+        self._keyspace = keyspace
 
     def dump(self, _chunk_rows: int, /) -> Iterator[list[Any]]:
-        keyspace = self._state.keyspace
-        yield [("expired", keyspace.expired), ("evicted", keyspace.evicted)]
+        yield [(name, getattr(self._keyspace, name)) for name in self._NAMES]
 
     def load(self, rows: list[Any], /) -> None:
-        keyspace = self._state.keyspace
         for name, value in rows:
-            setattr(keyspace, {"expired": "expired", "evicted": "evicted"}[name], value)
+            if name not in self._NAMES:
+                raise LookupError(f"this version knows no counter {name!r}")
+            setattr(self._keyspace, name, value)
 
     def canonical(self, _now: Millis, /) -> Iterator[Any]:
         yield from next(self.dump(1))

@@ -70,9 +70,14 @@ def recover(directory: Path, machine: Machine) -> Iterator[Progress]:
 def _load_snapshot(path: Path, machine: Machine, progress: Progress) -> Iterator[Progress]:
     progress.bytes_total = path.stat().st_size
     lsn, time = snapshot.head(path)
-    for size in snapshot.load(path, machine):
-        progress.bytes_done += size
-        yield progress
+    try:
+        for size in snapshot.load(path, machine):
+            progress.bytes_done += size
+            yield progress
+    except (JournalDamaged, OSError):
+        raise
+    except Exception as error:
+        raise JournalDamaged(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
     progress.lsn, progress.time = lsn, time
 
 

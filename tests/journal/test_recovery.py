@@ -434,3 +434,17 @@ def test_a_journal_survives_many_crashes_and_snapshots(tmp_path: Path) -> None:
             file.write(b"\x20\0\0\0torn"[: round_ % 9])
     assert segment.first_lsn_of(segment.list_segments(tmp_path)[0]) > 1
     assert_goes_on(tmp_path, last)
+
+
+def test_a_snapshot_that_the_machine_cannot_load_is_refused_by_name(tmp_path: Path) -> None:
+    class Newer(Echo):
+        def load(self, chunk: bytes) -> None:
+            raise LookupError("this version knows no section 'streams'")
+
+    make(tmp_path, 3)
+    machine = Echo()
+    machine.seen = entries(1, 3)
+    path = snapshot.write(tmp_path, machine, 3, START + 3)
+    with pytest.raises(JournalDamaged, match="cannot be loaded: LookupError: this version knows no section") as refusal:
+        list(recover(tmp_path, Newer()))
+    assert str(path) in str(refusal.value)
