@@ -78,6 +78,12 @@ class Executor:
     def __init__(self, table: Table, state: State) -> None:
         self.state = state
         self.bound = {command.name: Bound(command) for command in table}
+        state.operations = self.operations
+
+    def operations(self, namespace: str) -> dict[str, int]:
+        """How often each command of a namespace has run on the live path."""
+        rows = (bound for bound in self.bound.values() if bound.command.namespace == namespace)
+        return {bound.command.operation: bound.succeeded + bound.failed for bound in rows}
 
     def apply(self, record: Record) -> None:
         """Repeat a journalled change. An exception means that code and journal disagree: stop the node."""

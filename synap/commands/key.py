@@ -8,10 +8,9 @@ from typing import Annotated
 import msgspec
 
 from synap.clock import Millis
-from synap.commands.kv import KeyOnly, Success
 from synap.commands.state import State
 from synap.commands.table import command, unchanged
-from synap.commands.types import Key, Payload, Result
+from synap.commands.types import Key, KeyOnly, Payload, Result, Success
 from synap.engines.keyspace import Value
 from synap.errors import KeyNotFound
 

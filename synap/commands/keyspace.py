@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from itertools import islice
-from typing import Literal
+from typing import Annotated
+
+import msgspec
 
 from synap.clock import Millis
+from synap.commands import paging
 from synap.commands.kv import Deleted, KeysOnly, delete
-from synap.commands.state import State
+from synap.commands.state import TYPE_NAMES, State
 from synap.commands.table import NoPayload, command, unchanged
-from synap.commands.types import Count, Payload, Result
+from synap.commands.types import Payload, Result
 from synap.engines import glob
 from synap.errors import InvalidPayload
 
-# A page with a rare match must not walk the whole keyspace: it ends after looking at this many keys.
-SCAN_EXAMINED_PER_PAGE_MIN = 1_000
-SCAN_EXAMINED_PER_KEY = 10
 
-TypeName = Literal["string", "hash", "list", "set", "sortedset"]
-
-
-class Scan(Payload):
-    """Payload of kv.scan. `match` is a glob; `cursor` is the one of the page before."""
+class Scan(paging.Page):
+    """Payload of kv.scan. `type` is as key.type names it."""
 
     prefix: str | None = None
-    match: str | None = None
-    type: TypeName | None = None
-    cursor: str | None = None
-    count: Count = 100
+    type: Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(TYPE_NAMES)})] | None = None
 
 
 class ScanResult(Result):
@@ -43,20 +34,19 @@ class ScanResult(Result):
 @command("kv.scan", routes=("GET /kv/scan",), cost="O(log n + keys looked at)", since="0.1")
 def scan(state: State, payload: Scan, now: Millis) -> ScanResult:
     """Page through keys in key order. A key that is there from first page to last comes exactly once."""
-    keyspace, found = state.keyspace, list[str]()
-    last = None if payload.cursor is None else _decode_cursor(payload.cursor)
-    prefix = _narrowed(payload.prefix or "", payload.match)
-    if prefix is None:
-        return ScanResult(keys=[], cursor=None, has_more=False)
-    keys = keyspace.keys(now, after=last, prefix=prefix)
-    for key in islice(keys, max(SCAN_EXAMINED_PER_PAGE_MIN, payload.count * SCAN_EXAMINED_PER_KEY)):
-        last = key
-        if _matches(key, payload.match) and payload.type in (None, keyspace.type_at(key, now)):
-            found.append(key)
-            if len(found) == payload.count:
-                break
-    has_more = last is not None and next(keys, None) is not None
-    return ScanResult(keys=found, cursor=_encode_cursor(last) if has_more and last else None, has_more=has_more)
+    keyspace, wanted = state.keyspace, payload.type
+    if wanted is not None and wanted not in TYPE_NAMES:
+        raise InvalidPayload(
+            f"payload.type: expected one of {', '.join(TYPE_NAMES)}, got {wanted[:40]!r}", path="payload.type"
+        )
+
+    def is_wanted(key: str) -> bool:
+        return wanted is None or keyspace.type_at(key, now) == wanted
+
+    found, cursor = paging.page(
+        payload, lambda after, prefix: keyspace.keys(now, after=after, prefix=prefix), payload.prefix or "", is_wanted
+    )
+    return ScanResult(keys=found, cursor=cursor, has_more=cursor is not None)
 
 
 class Match(Payload):
@@ -76,7 +66,7 @@ class KeysResult(Result):
 def keys(state: State, payload: Match, now: Millis) -> KeysResult:
     """List all keys that match a glob."""
     candidates = state.keyspace.keys(now, prefix=glob.literal_prefix(payload.match))
-    found = [key for key in candidates if _matches(key, payload.match)]
+    found = [key for key in candidates if paging.matches(key, payload.match)]
     return KeysResult(keys=found, count=len(found))
 
 
@@ -141,25 +131,3 @@ def evict(state: State, payload: KeysOnly, now: Millis) -> Deleted:
     deleted = delete(state, payload.keys, now)
     state.keyspace.evicted += deleted.deleted
     return deleted
-
-
-def _matches(key: str, match: str | None) -> bool:
-    return match is None or match == "*" or glob.compiled(match).fullmatch(key) is not None
-
-
-def _narrowed(prefix: str, match: str | None) -> str | None:
-    """The longest text that both demand at the beginning of a key; None when they contradict each other."""
-    literal = "" if match is None else glob.literal_prefix(match)
-    shorter, longer = sorted((prefix, literal), key=len)
-    return longer if longer.startswith(shorter) else None
-
-
-def _encode_cursor(key: str) -> str:
-    return base64.urlsafe_b64encode(key.encode()).decode()
-
-
-def _decode_cursor(cursor: str) -> str:
-    try:
-        return base64.b64decode(cursor, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
-        raise InvalidPayload("payload.cursor: expected the cursor of the page before", path="payload.cursor") from None

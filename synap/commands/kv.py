@@ -10,18 +10,24 @@ import msgspec
 from synap.clock import Millis
 from synap.commands.state import State
 from synap.commands.table import command, unchanged
-from synap.commands.types import Int64, Json, Key, Keys, Payload, Result, Ttl, expires_at, seconds_left
+from synap.commands.types import (
+    Int64,
+    Json,
+    Key,
+    KeyOnly,
+    Keys,
+    Payload,
+    Result,
+    Success,
+    Ttl,
+    expires_at,
+    seconds_left,
+)
 from synap.engines import numbers, strings
 from synap.errors import PayloadTooLarge
 
 # One kv.mget may name the same large value any number of times.
 VALUES_BYTES_MAX = 256 * 1024 * 1024
-
-
-class KeyOnly(Payload):
-    """A command on one key."""
-
-    key: Key
 
 
 class KeyOrKeys(Payload):
@@ -37,12 +43,6 @@ class KeyOrKeys(Payload):
     def names(self) -> list[str]:
         """All keys named."""
         return [self.key] if self.key is not None else self.keys or []
-
-
-class Success(Result):
-    """Whether the command found what it needed."""
-
-    success: bool
 
 
 class Deleted(Result):

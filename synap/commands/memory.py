@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from synap.clock import Millis
-from synap.commands.kv import KeyOnly
 from synap.commands.state import State
 from synap.commands.table import command
-from synap.commands.types import Result
+from synap.commands.types import KeyOnly, Result
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 

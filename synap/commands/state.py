@@ -12,11 +12,14 @@ from typing import Any, Protocol
 import msgspec
 
 from synap.clock import Millis
+from synap.engines.collection import Collection
 from synap.engines.idempotency import IdempotencyTable
 from synap.engines.keyspace import STRING, Keyspace
 
 SNAPSHOT_CHUNK_ROWS = 2_000
-VALUE_TYPES = (STRING,)
+VALUE_TYPES: tuple[type[Collection], ...] = ()
+"""What a key can hold beside a string."""
+TYPE_NAMES = (STRING, *(kind.type_name for kind in VALUE_TYPES))
 
 
 class Section(Protocol):
@@ -40,6 +43,8 @@ class State:
         self.time: Millis = 0
         self.keyspace = Keyspace(VALUE_TYPES)
         self.idempotency = IdempotencyTable()
+        self.operations: Callable[[str], dict[str, int]] = lambda _: {}
+        """How often each command of a namespace has run since the server started. Not data: only for statistics."""
         self.sections: dict[str, Section] = {
             "counters": _Counters(self.keyspace),
             "keyspace": self.keyspace,

@@ -26,6 +26,18 @@ class Result(msgspec.Struct, gc=False):
     """Base of all result types. The docstring of each explains its fields."""
 
 
+class KeyOnly(Payload):
+    """A command on one key."""
+
+    key: Key
+
+
+class Success(Result):
+    """Whether the command found what it needed."""
+
+    success: bool
+
+
 def expires_at(ttl: float, now: Millis) -> Millis:
     """When a `ttl` in seconds, counted from `now`, is over; any that is above 0 lasts at least a millisecond."""
     return now + (round(ttl * 1000) or (1 if ttl > 0 else 0))

@@ -4,10 +4,10 @@ Rules the rest of the house relies on:
 
 1. A key whose expiry is at or before `now` does not exist. Whoever looks at a key passes `now`; removing
    what is due (`sweep`) only frees memory.
-2. A string value is the bytes of the JSON the client sent. Any other type is one object that answers to
-   the `ValueType` registered for its class; the keyspace never looks inside.
-3. `used_bytes` is kept as an estimate of process growth. A type that changes a value in place reports the
-   difference with `resized`.
+2. A string value is the bytes of the JSON the client sent. Any other type is a `Collection` of a class the
+   keyspace was made with; it never looks inside.
+3. `used_bytes` is kept as an estimate of process growth. Whoever changes a collection in place hands it to
+   `settle` afterwards, which counts the difference, stores a new collection and drops an empty one.
 4. Keys come out in the order of their UTF-8 bytes, which for Python strings is the order of `<`.
 
 Costs: lookup O(1), new or removed key O(log n), a page of a scan O(log n + page).
@@ -19,17 +19,18 @@ import heapq
 import math
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from sortedcontainers import SortedList
-
 from synap.clock import Millis
+from synap.engines.arrivals import Arrivals
+from synap.engines.collection import Collection, NameOrder
 from synap.errors import WrongType
 
-Value = Any  # bytes for a string, else an instance of a registered ValueType.python
+Value = Any  # bytes for a string, else a Collection of a registered type
 V = TypeVar("V")
+C = TypeVar("C", bound=Collection)
 
 # Measured on CPython 3.11 at a million keys: hash table slot, slot in the ordered index, allocator rounding.
 ENTRY_OVERHEAD_BYTES = 72
@@ -40,49 +41,36 @@ RECENCY_OVERHEAD_BYTES = 90
 STALE_EXPIRY_FACTOR = 2
 STALE_EXPIRY_SLACK = 1_000
 
-
-@dataclass(frozen=True, slots=True)
-class ValueType:
-    """What the keyspace, snapshots and the digest need to know of a data type."""
-
-    name: str
-    python: type
-    size: Callable[[Any], int]
-    """Bytes the value occupies, O(1)."""
-    copy: Callable[[Any], Any]
-    dump: Callable[[Any], Any]
-    """The value as MessagePack-encodable data, in an order that depends on the content alone."""
-    load: Callable[[Any], Any]
-
-
-def _same(value: bytes) -> bytes:
-    return value
-
-
+STRING = "string"
 _BYTES_OVERHEAD = sys.getsizeof(b"")
 
 
-def _string_size(value: bytes) -> int:
-    return _BYTES_OVERHEAD + len(value)
+@dataclass(slots=True)
+class Tally:
+    """What the keys of one type come to, those due but not yet swept included."""
 
-
-STRING = ValueType("string", bytes, _string_size, _same, _same, _same)
+    keys: int = 0
+    elements: int = 0
+    bytes: int = 0
+    """Of the values; kept for collections only."""
 
 
 class Keyspace:
     """All keys of one server. Methods that look at a key take `now` and see only what is alive then."""
 
-    def __init__(self, types: Iterable[ValueType] = (STRING,)) -> None:
-        self._types = {t.python: t for t in types}
-        self._types_by_name = {t.name: t for t in self._types.values()}
+    def __init__(self, types: Iterable[type[Collection]] = ()) -> None:
+        self._type_names: dict[type, str] = {bytes: STRING} | {kind: kind.type_name for kind in types}
+        self._types = {name: kind for kind, name in self._type_names.items()}
+        self.arrivals = Arrivals()
+        """Told of every new key, as the topic (class of the value, key)."""
         self._entries: dict[str, Value] = {}
         self.expires: dict[str, Millis] = {}
         """When a key that is there will be gone. To look at; `set_expiry` and `clear_expiry` change it."""
         self._due: list[tuple[Millis, str]] = []
         self.next_due: float = math.inf
         """No key expires before this; one may then."""
-        self._index: SortedList | None = None
-        self._counts = dict.fromkeys(self._types, 0)
+        self._order = NameOrder(self._entries)
+        self._tallies = {kind: Tally() for kind in self._type_names}
         self._recency: OrderedDict[str, None] | None = None
         self._recency_volatile_only = False
         self.used_bytes = 0
@@ -119,7 +107,7 @@ class Keyspace:
     def type_at(self, key: str, now: Millis) -> str | None:
         """The contract's name of the type `key` holds, without counting as a use; None when there is none."""
         value = self.peek(key, now)
-        return None if value is None else self._types[type(value)].name
+        return None if value is None else self._type_names[type(value)]
 
     def typed(self, key: str, kind: type[V], now: Millis) -> V | None:
         """Like `get`, for a command that only works on one type. Raises WrongType."""
@@ -130,7 +118,7 @@ class Keyspace:
 
     def wrong_type(self, key: str, kind: type, value: Value) -> WrongType:
         """The error for a `value` found where `kind` was needed."""
-        expected, actual = self._types[kind].name, self._types[type(value)].name
+        expected, actual = self._type_names[kind], self._type_names[type(value)]
         return WrongType(
             f"{key[:100]!r} holds a {actual}, expected a {expected}", key=key, expected=expected, actual=actual
         )
@@ -144,6 +132,13 @@ class Keyspace:
             self.misses += 1
         else:
             self.hits += 1
+        return value
+
+    def look(self, key: str, kind: type[C], now: Millis) -> C | None:
+        """`read` for a command that only works on one type of collection. Raises WrongType."""
+        value = self.read(key, now)
+        if value is not None and type(value) is not kind:
+            raise self.wrong_type(key, kind, value)
         return value
 
     # Changing
@@ -162,11 +157,11 @@ class Keyspace:
             self.used_bytes += len(value) - len(old)
             self._entries[key] = value
         else:
-            self.used_bytes += self._types[kind].size(value) - self._types[type(old)].size(old)
-            if type(old) is not kind:
-                self._counts[type(old)] -= 1
-                self._counts[kind] += 1
+            self._count_out(old)
+            self._count_in(value)
             self._entries[key] = value
+            if self.arrivals.awaited:
+                self.arrivals.note((kind, key))
         if expires_at is not None:
             self.set_expiry(key, expires_at)
         elif self.expires and not keep_expiry:
@@ -176,12 +171,9 @@ class Keyspace:
 
     def remove(self, key: str) -> None:
         """Drop a key that is there."""
-        value = self._entries.pop(key)
-        kind = type(value)
-        self.used_bytes -= ENTRY_OVERHEAD_BYTES + sys.getsizeof(key) + self._types[kind].size(value)
-        self._counts[kind] -= 1
-        if self._index is not None:
-            self._index.remove(key)
+        self._count_out(self._entries.pop(key))
+        self.used_bytes -= ENTRY_OVERHEAD_BYTES + sys.getsizeof(key)
+        self._order.removed(key)
         self.clear_expiry(key)
         self._forget_recency(key)
 
@@ -192,9 +184,24 @@ class Keyspace:
         self.remove(key)
         return True
 
-    def resized(self, delta_bytes: int) -> None:
-        """A value was changed in place and now takes `delta_bytes` more."""
-        self.used_bytes += delta_bytes
+    def settle(self, key: str, collection: Collection, now: Millis) -> None:
+        """A command has made or changed `collection`: store it if it is new, drop it if it is empty, count it.
+
+        It takes the place of what the key held; an expiry stays.
+        """
+        held = self._entries.get(key)
+        if len(collection) == 0:
+            if held is not None:
+                self.remove(key)
+        elif held is collection:
+            tally = self._tallies[type(collection)]
+            used_bytes, elements = collection.used_bytes(), len(collection)
+            self.used_bytes += used_bytes - collection.tallied_bytes
+            tally.bytes += used_bytes - collection.tallied_bytes
+            tally.elements += elements - collection.tallied_elements
+            collection.tallied_bytes, collection.tallied_elements = used_bytes, elements
+        else:
+            self.put(key, collection, now, keep_expiry=True)
 
     def set_expiry(self, key: str, at: Millis) -> None:
         """Let a key that is there expire at `at`."""
@@ -220,7 +227,7 @@ class Keyspace:
 
     def copy_value(self, value: Value) -> Value:
         """A value that shares nothing mutable with `value`."""
-        return self._types[type(value)].copy(value)
+        return value.copy() if isinstance(value, Collection) else value
 
     def flush(self, now: Millis) -> int:
         """Remove every key; returns how many were alive."""
@@ -229,8 +236,8 @@ class Keyspace:
             if container is not None:
                 container.clear()
         self.next_due = math.inf
-        self._index = SortedList() if self._index is not None else None
-        self._counts = dict.fromkeys(self._types, 0)
+        self._order.cleared()
+        self._tallies = {kind: Tally() for kind in self._type_names}
         self.used_bytes = 0
         return count
 
@@ -259,7 +266,12 @@ class Keyspace:
     def counts_by_type(self, now: Millis) -> dict[str, int]:
         """How many keys of each type are alive."""
         self.sweep(now)
-        return {self._types[kind].name: count for kind, count in self._counts.items()}
+        return {self._type_names[kind]: tally.keys for kind, tally in self._tallies.items()}
+
+    def tally(self, kind: type[Collection], now: Millis) -> Tally:
+        """What the live keys of one type of collection come to."""
+        self.sweep(now)
+        return self._tallies[kind]
 
     def expiring(self, now: Millis) -> int:
         """How many live keys have an expiry."""
@@ -269,31 +281,25 @@ class Keyspace:
     def entry_bytes(self, key: str, value: Value) -> int:
         """What the key and its value count for in `used_bytes`."""
         expiry = EXPIRY_OVERHEAD_BYTES if key in self.expires else 0
-        return ENTRY_OVERHEAD_BYTES + sys.getsizeof(key) + self._types[type(value)].size(value) + expiry
+        return ENTRY_OVERHEAD_BYTES + sys.getsizeof(key) + _counted_bytes(value) + expiry
 
     def keys(self, now: Millis, *, after: str | None = None, prefix: str = "") -> Iterator[str]:
         """Live keys in order that begin with `prefix`, from the first one behind `after` on.
 
         The keyspace must not change while the iterator is in use.
         """
-        if after is not None and after >= prefix:
-            candidates = self._ordered().irange(after, inclusive=(False, True))
-        else:
-            candidates = self._ordered().irange(prefix)
-        for key in candidates:
-            if not key.startswith(prefix):
-                return
+        for key in self._order.after(after, prefix):
             if not self._is_due(key, now):
                 yield key
 
     def key_at(self, position: int, now: Millis) -> str | None:
         """The key at `position` modulo the number of live keys, or None when there are none."""
         count = self.size(now)
-        return cast(str, self._ordered()[position % count]) if count else None
+        return cast(str, self._order.build()[position % count]) if count else None
 
     def build_index(self) -> None:
         """Sort the keys now (O(n log n)) instead of at the first scan. Until then writes keep no order."""
-        self._ordered()
+        self._order.build()
 
     # Eviction
 
@@ -323,10 +329,9 @@ class Keyspace:
     def dump(self, chunk_keys: int) -> Iterator[list[Any]]:
         """The content, in key order, in chunks of up to `chunk_keys` rows [type, key, value, expiry]."""
         rows: list[Any] = []
-        for key in self._ordered():
+        for key in self._order.build():
             value = self._entries[key]
-            kind = self._types[type(value)]
-            rows.append((kind.name, key, kind.dump(value), self.expires.get(key)))
+            rows.append((self._type_names[type(value)], key, _dumped(value), self.expires.get(key)))
             if len(rows) == chunk_keys:
                 yield rows
                 rows = []
@@ -335,9 +340,9 @@ class Keyspace:
 
     def load(self, rows: list[Any]) -> None:
         """Add the rows of one chunk of `dump`."""
-        types = self._types_by_name
         for name, key, dumped, expires_at in rows:
-            value = types[name].load(dumped)
+            kind = self._types[name]
+            value = kind.load(dumped) if issubclass(kind, Collection) else dumped
             self._insert(key, value, type(value))
             if expires_at is not None:
                 self.set_expiry(key, expires_at)
@@ -346,15 +351,36 @@ class Keyspace:
         """The live content as data, in key order: equal keyspaces give equal sequences."""
         for key in self.keys(now):
             value = self._entries[key]
-            kind = self._types[type(value)]
-            yield (key, kind.name, kind.dump(value), self.expires.get(key))
+            yield (key, self._type_names[type(value)], _dumped(value), self.expires.get(key))
 
     def _insert(self, key: str, value: Value, kind: type) -> None:
         self._entries[key] = value
-        self.used_bytes += ENTRY_OVERHEAD_BYTES + sys.getsizeof(key) + self._types[kind].size(value)
-        self._counts[kind] += 1
-        if self._index is not None:
-            self._index.add(key)
+        self.used_bytes += ENTRY_OVERHEAD_BYTES + sys.getsizeof(key)
+        self._count_in(value)
+        self._order.added(key)
+        if self.arrivals.awaited:
+            self.arrivals.note((kind, key))
+
+    def _count_in(self, value: Value) -> None:
+        tally = self._tallies[type(value)]
+        tally.keys += 1
+        if type(value) is bytes:
+            self.used_bytes += _BYTES_OVERHEAD + len(value)
+            return
+        value.tallied_bytes, value.tallied_elements = used_bytes, elements = value.used_bytes(), len(value)
+        self.used_bytes += used_bytes
+        tally.bytes += used_bytes
+        tally.elements += elements
+
+    def _count_out(self, value: Value) -> None:
+        tally = self._tallies[type(value)]
+        tally.keys -= 1
+        if type(value) is bytes:
+            self.used_bytes -= _BYTES_OVERHEAD + len(value)
+            return
+        self.used_bytes -= value.tallied_bytes
+        tally.bytes -= value.tallied_bytes
+        tally.elements -= value.tallied_elements
 
     def _is_due(self, key: str, now: Millis) -> bool:
         at = self.expires.get(key)
@@ -363,11 +389,6 @@ class Keyspace:
     def _expire(self, key: str) -> None:
         self.remove(key)
         self.expired += 1
-
-    def _ordered(self) -> SortedList:
-        if self._index is None:
-            self._index = SortedList(self._entries)
-        return self._index
 
     def _touch(self, key: str) -> None:
         recency = self._recency
@@ -381,3 +402,12 @@ class Keyspace:
     def _forget_recency(self, key: str) -> None:
         if self._recency is not None and self._recency.pop(key, self) is None:
             self.used_bytes -= RECENCY_OVERHEAD_BYTES
+
+
+def _counted_bytes(value: Value) -> int:
+    """What a value that is stored counts for."""
+    return _BYTES_OVERHEAD + len(value) if type(value) is bytes else cast(Collection, value).tallied_bytes
+
+
+def _dumped(value: Value) -> Any:
+    return value.dump() if isinstance(value, Collection) else value

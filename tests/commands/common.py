@@ -7,23 +7,9 @@ from typing import Any
 import pytest
 
 from synap.clock import Millis
-from synap.engines.keyspace import ValueType
 from synap.errors import SynapError
+from tests.engines.pile import Pile
 from tests.support import Harness
-
-
-class Pile:
-    """A list of numbers that stands for every type that is not a string."""
-
-    def __init__(self, items: list[int]) -> None:
-        self.items = items
-
-
-def pile_bytes(pile: Pile) -> int:
-    return 100 + 8 * len(pile.items)
-
-
-PILE = ValueType("list", Pile, pile_bytes, lambda p: Pile(p.items.copy()), lambda p: list(p.items), Pile)
 
 
 def put_pile(harness: Harness, key: str, *items: int) -> None:

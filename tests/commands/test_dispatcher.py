@@ -13,9 +13,9 @@ from synap.clock import Millis
 from synap.commands import TABLE
 from synap.commands.dispatcher import Dispatcher, Limits
 from synap.commands.executor import Executor
-from synap.commands.kv import KeyOnly, Success
 from synap.commands.state import State
 from synap.commands.table import Table, command
+from synap.commands.types import KeyOnly, Success
 from synap.errors import DiskFull, InvalidPayload, KeyNotFound, PayloadTooLarge, SynapError, Unavailable
 from tests.commands.common import recorded, refused, restarted
 from tests.support import START, FakeClock, Harness, MemoryLog

@@ -15,7 +15,7 @@ def test_type_names_what_a_key_holds(piles: Harness) -> None:
     piles.call("kv.set", key="text", value="x", ttl=1)
     put_pile(piles, "pile", 1)
     assert piles.call("key.type", key="text") == {"type": "string"}
-    assert piles.call("key.type", key="pile") == {"type": "list"}
+    assert piles.call("key.type", key="pile") == {"type": "pile"}
     assert piles.call("key.type", key="missing") == {"type": "none"}
     piles.clock.advance(1)
     assert piles.call("key.type", key="text") == {"type": "none"}
@@ -42,7 +42,7 @@ def test_rename_replaces_the_destination_and_its_ttl(piles: Harness) -> None:
     piles.call("kv.expire", key="b", ttl=10)
     piles.call("key.rename", source="a", destination="b")
     assert piles.call("kv.get", key="b") == {"found": True, "value": 1, "ttl": None}
-    assert piles.call("kv.stats")["by_type"] == {"string": 1, "list": 0}
+    assert piles.call("kv.stats")["by_type"] == {"string": 1, "pile": 0}
 
 
 def test_renamenx_leaves_an_existing_destination_alone(harness: Harness) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synap.commands.keyspace import SCAN_EXAMINED_PER_PAGE_MIN
+from synap.commands.paging import EXAMINED_PER_PAGE_MIN
 from tests.commands.common import put_pile, refused
 from tests.support import Harness
 
@@ -69,7 +69,7 @@ def test_a_scan_can_be_limited_to_a_type(piles: Harness) -> None:
     piles.call("kv.mset", pairs={"a": 1, "c": 1})
     put_pile(piles, "b")
     assert scanned(piles, type="string", count=1) == ["a", "c"]
-    assert scanned(piles, type="list") == ["b"]
+    assert scanned(piles, type="pile") == ["b"]
     assert scanned(piles, type="hash") == []
     assert piles.call("kv.keys")["keys"] == ["a", "b", "c"]
 
@@ -115,7 +115,7 @@ def test_every_key_that_stays_is_scanned_exactly_once_while_others_come_and_go(
 
 
 def test_a_page_with_a_rare_match_ends_after_a_bounded_number_of_keys(harness: Harness) -> None:
-    total = 5 * SCAN_EXAMINED_PER_PAGE_MIN
+    total = 5 * EXAMINED_PER_PAGE_MIN
     harness.call("kv.mset", pairs=dict.fromkeys((f"k{number:06}" for number in range(total)), 1))
     harness.call("kv.set", key="z-needle", value=1)
     found = pages(harness, match="*needle", count=1)
@@ -160,7 +160,7 @@ def test_stats_describe_the_keyspace(piles: Harness) -> None:
     assert stats.pop("memory_bytes") == piles.state.keyspace.used_bytes > 0
     assert stats == {
         "total_keys": 3,
-        "by_type": {"string": 2, "list": 1},
+        "by_type": {"string": 2, "pile": 1},
         "expiring": 1,
         "hits": 2,
         "misses": 2,

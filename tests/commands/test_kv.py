@@ -125,7 +125,7 @@ def test_a_ttl_that_is_no_positive_number_of_seconds_is_refused(harness: Harness
 def test_set_replaces_a_value_of_any_type_unless_it_is_to_return_it(piles: Harness) -> None:
     put_pile(piles, "k", 1)
     assert isinstance(refused(piles, "kv.set", key="k", value=1, get=True), WrongType)
-    assert piles.call("key.type", key="k") == {"type": "list"}
+    assert piles.call("key.type", key="k") == {"type": "pile"}
     assert piles.call("kv.set", key="k", value=1)["success"] is True
     assert piles.call("key.type", key="k") == {"type": "string"}
 
@@ -565,8 +565,8 @@ def test_string_commands_refuse_a_key_of_another_type(piles: Harness, command: s
     put_pile(piles, "k", 1)
     error = refused(piles, command, key="k", **payload)
     assert isinstance(error, WrongType)
-    assert error.details == {"key": "k", "expected": "string", "actual": "list"}
-    assert piles.call("key.type", key="k") == {"type": "list"}
+    assert error.details == {"key": "k", "expected": "string", "actual": "pile"}
+    assert piles.call("key.type", key="k") == {"type": "pile"}
     assert recorded(piles) == []
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from synap.clock import Millis
 from synap.commands import TABLE
-from synap.commands.kv import KeyOnly, KeyOrKeys, MultiSetNx, Success
+from synap.commands.kv import KeyOrKeys, MultiSetNx
 from synap.commands.state import State
 from synap.commands.table import NoPayload, Route, Table, array_fields, command, payload_fields
-from synap.commands.types import Json, Key
+from synap.commands.types import Json, Key, KeyOnly, Success
 
 
 @pytest.fixture(autouse=True)

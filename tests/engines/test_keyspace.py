@@ -12,24 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synap.engines.keyspace import STRING, Keyspace, ValueType
+from synap.engines.keyspace import Keyspace, Tally
 from synap.errors import WrongType
+from tests.engines.pile import Pile
 
 NOW = 1_000_000
-
-
-class Pile:
-    """A mutable value type for the tests: a growing list of numbers."""
-
-    def __init__(self, items: list[int]) -> None:
-        self.items = items
-
-
-def pile_bytes(pile: Pile) -> int:
-    return 100 + 8 * len(pile.items)
-
-
-PILE = ValueType("list", Pile, pile_bytes, lambda p: Pile(p.items.copy()), lambda p: list(p.items), Pile)
 
 
 def expiry_of(keyspace: Keyspace, key: str, now: int = NOW) -> int | None:
@@ -38,7 +25,7 @@ def expiry_of(keyspace: Keyspace, key: str, now: int = NOW) -> int | None:
 
 
 def filled(**values: bytes) -> Keyspace:
-    keyspace = Keyspace((STRING, PILE))
+    keyspace = Keyspace((Pile,))
     for key, value in values.items():
         keyspace.put(key, value, NOW)
     return keyspace
@@ -119,33 +106,33 @@ def test_another_type_than_expected_is_refused_with_both_names() -> None:
     assert isinstance(keyspace.typed("pile", Pile, NOW), Pile)
     with pytest.raises(WrongType) as raised:
         keyspace.typed("pile", bytes, NOW)
-    assert raised.value.details == {"key": "pile", "expected": "string", "actual": "list"}
+    assert raised.value.details == {"key": "pile", "expected": "string", "actual": "pile"}
     with pytest.raises(WrongType) as raised:
         keyspace.typed("text", Pile, NOW)
-    assert raised.value.details == {"key": "text", "expected": "list", "actual": "string"}
+    assert raised.value.details == {"key": "text", "expected": "pile", "actual": "string"}
 
 
 def test_types_are_counted_as_keys_come_change_and_go() -> None:
     keyspace = filled(a=b"1", b=b"2")
     keyspace.put("b", Pile([]), NOW)
     keyspace.put("c", Pile([]), NOW, NOW + 1)
-    assert keyspace.counts_by_type(NOW) == {"string": 1, "list": 2}
-    assert keyspace.counts_by_type(NOW + 1) == {"string": 1, "list": 1}
+    assert keyspace.counts_by_type(NOW) == {"string": 1, "pile": 2}
+    assert keyspace.counts_by_type(NOW + 1) == {"string": 1, "pile": 1}
     keyspace.remove("a")
-    assert keyspace.counts_by_type(NOW + 1) == {"string": 0, "list": 1}
+    assert keyspace.counts_by_type(NOW + 1) == {"string": 0, "pile": 1}
     keyspace.flush(NOW + 1)
-    assert keyspace.counts_by_type(NOW + 1) == {"string": 0, "list": 0}
+    assert keyspace.counts_by_type(NOW + 1) == {"string": 0, "pile": 0}
 
 
 def test_type_at_knows_no_dead_key() -> None:
     keyspace = filled(a=b"1")
     keyspace.put("b", Pile([]), NOW, NOW + 1)
-    assert [keyspace.type_at(key, NOW) for key in "abc"] == ["string", "list", None]
+    assert [keyspace.type_at(key, NOW) for key in "abc"] == ["string", "pile", None]
     assert keyspace.type_at("b", NOW + 1) is None
 
 
 def test_a_copied_value_shares_nothing_mutable() -> None:
-    keyspace, pile = Keyspace((STRING, PILE)), Pile([1])
+    keyspace, pile = Keyspace((Pile,)), Pile([1])
     keyspace.copy_value(pile).items.append(2)
     assert pile.items == [1]
 
@@ -311,14 +298,42 @@ def test_memory_is_all_given_back_where_recency_is_tracked(writes: Writes, volat
 
 
 def test_a_value_that_grows_in_place_is_counted() -> None:
-    keyspace, pile = Keyspace((STRING, PILE)), Pile([])
+    keyspace, pile = Keyspace((Pile,)), Pile([])
     keyspace.put("pile", pile, NOW)
     before = keyspace.used_bytes
     pile.items += [1, 2, 3]
-    keyspace.resized(24)
+    keyspace.settle("pile", pile, NOW)
     assert keyspace.used_bytes == before + 24 == keyspace.entry_bytes("pile", pile)
+    assert keyspace.tally(Pile, NOW) == Tally(keys=1, elements=3, bytes=124)
     keyspace.remove("pile")
     assert keyspace.used_bytes == 0
+    assert keyspace.tally(Pile, NOW) == Tally()
+
+
+def test_a_new_collection_is_stored_and_an_emptied_one_is_removed_with_its_expiry() -> None:
+    keyspace, pile = Keyspace((Pile,)), Pile([])
+    keyspace.settle("pile", pile, NOW)
+    assert len(keyspace) == 0
+    pile.items.append(1)
+    keyspace.settle("pile", pile, NOW)
+    assert keyspace.get("pile", NOW) is pile
+    keyspace.set_expiry("pile", NOW + 5)
+    pile.items.append(2)
+    keyspace.settle("pile", pile, NOW)
+    assert keyspace.expires == {"pile": NOW + 5}
+    pile.items.clear()
+    keyspace.settle("pile", pile, NOW)
+    assert (len(keyspace), keyspace.expires, keyspace.used_bytes) == (0, {}, 0)
+
+
+def test_what_is_awaited_is_noted_when_it_comes_and_nothing_else() -> None:
+    keyspace = filled(text=b"1")
+    keyspace.arrivals.awaited = {(Pile, "a"), (Pile, "text"), (Pile, "b")}
+    keyspace.settle("a", Pile([1]), NOW)
+    keyspace.put("b", b"no pile", NOW)
+    keyspace.settle("other", Pile([1]), NOW)
+    keyspace.put("text", Pile([1]), NOW)
+    assert list(keyspace.arrivals.arrived) == [(Pile, "a"), (Pile, "text")]
 
 
 @settings(deadline=None)
@@ -333,7 +348,7 @@ def test_a_keyspace_loaded_from_its_chunks_is_the_same(writes: Writes, chunk_key
 
 _GROWTH = """
 import gc, sys
-from synap.engines.keyspace import Keyspace
+from synap.engines.keyspace import Keyspace, Tally
 
 def resident():
     gc.collect()

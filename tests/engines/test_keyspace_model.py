@@ -8,8 +8,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from synap.engines.keyspace import STRING, Keyspace
-from tests.engines.test_keyspace import NOW, PILE, Pile, expiry_of
+from synap.engines.keyspace import Keyspace
+from tests.engines.pile import Pile
+from tests.engines.test_keyspace import NOW, expiry_of
 
 NAMES = ["", "a", "aa", "ab", "b", "é", "\uffff", "\U0001f600"]
 KEYS = st.sampled_from(NAMES[1:])
@@ -27,7 +28,7 @@ class Twin:
 class AgainstTwin(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.keyspace = Keyspace((STRING, PILE))
+        self.keyspace = Keyspace((Pile,))
         self.twin: dict[str, Twin] = {}
         self.now = NOW
         self.expired = 0
@@ -63,7 +64,7 @@ class AgainstTwin(RuleBasedStateMachine):
         value = self.keyspace.get(key, self.now)
         if isinstance(value, Pile):
             value.items.append(item)
-            self.keyspace.resized(8)
+            self.keyspace.settle(key, value, self.now)
             held = self.twin[key].value
             assert isinstance(held, list)
             held.append(item)
@@ -115,7 +116,7 @@ class AgainstTwin(RuleBasedStateMachine):
     @rule()
     def count_types(self) -> None:
         piles = sum(isinstance(twin.value, list) for twin in self.twin.values())
-        assert self.keyspace.counts_by_type(self.now) == {"string": len(self.twin) - piles, "list": piles}
+        assert self.keyspace.counts_by_type(self.now) == {"string": len(self.twin) - piles, "pile": piles}
 
     @precondition(lambda self: len(self.twin) > 5)
     @rule()
@@ -126,7 +127,7 @@ class AgainstTwin(RuleBasedStateMachine):
     @rule()
     def reload(self) -> None:
         self.keyspace.sweep(self.now)
-        loaded = Keyspace((STRING, PILE))
+        loaded = Keyspace((Pile,))
         for rows in self.keyspace.dump(2):
             loaded.load(rows)
         loaded.expired = self.keyspace.expired
@@ -143,6 +144,9 @@ class AgainstTwin(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.keyspace.sweep(self.now)
         assert self.keyspace.expired == self.expired
+        piles = [twin.value for twin in self.twin.values() if isinstance(twin.value, list)]
+        tally = self.keyspace.tally(Pile, self.now)
+        assert (tally.keys, tally.elements) == (len(piles), sum(map(len, piles)))
         values = {key: self.keyspace.peek(key, self.now) for key in self.twin}
         assert self.keyspace.used_bytes == sum(self.keyspace.entry_bytes(k, v) for k, v in values.items())
         for key in values:
