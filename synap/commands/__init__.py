@@ -3,7 +3,7 @@
 Importing this package fills the command table. Read table.py first, then kv.py.
 """
 
-from synap.commands import admin, key, keyspace, kv, memory
+from synap.commands import admin, hash, key, keyspace, kv, memory
 from synap.commands.table import TABLE
 
-__all__ = ["TABLE", "admin", "key", "keyspace", "kv", "memory"]
+__all__ = ["TABLE", "admin", "hash", "key", "keyspace", "kv", "memory"]

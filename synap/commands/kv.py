@@ -16,18 +16,17 @@ from synap.commands.types import (
     Key,
     KeyOnly,
     Keys,
+    Length,
     Payload,
     Result,
     Success,
     Ttl,
+    Values,
+    check_either,
     expires_at,
     seconds_left,
 )
 from synap.engines import numbers, strings
-from synap.errors import PayloadTooLarge
-
-# One kv.mget may name the same large value any number of times.
-VALUES_BYTES_MAX = 256 * 1024 * 1024
 
 
 class KeyOrKeys(Payload):
@@ -37,8 +36,7 @@ class KeyOrKeys(Payload):
     keys: Keys | None = None
 
     def __post_init__(self) -> None:
-        if (self.key is None) == (self.keys is None):
-            raise ValueError("expected either key or keys")
+        check_either(self.key, self.keys, "key or keys")
 
     def names(self) -> list[str]:
         """All keys named."""
@@ -49,12 +47,6 @@ class Deleted(Result):
     """How many keys were there and are gone."""
 
     deleted: int
-
-
-class Length(Result):
-    """Characters in the string now."""
-
-    length: int
 
 
 class Set(Payload):
@@ -285,19 +277,11 @@ class MultiGet(Payload):
     keys: list[Key]
 
 
-class Values(Result):
-    """A value for each key asked for, null where there is none or it is of another type."""
-
-    values: list[Json | None]
-
-
 @command("kv.mget", keys=("keys",), routes=("POST /kv/mget",), cost="O(k)", since="0.1")
 def mget(state: State, payload: MultiGet, now: Millis) -> Values:
     """Read several keys at once."""
-    values = [state.keyspace.read(key, now) for key in payload.keys]
-    if sum(len(value) for value in values if type(value) is bytes) > VALUES_BYTES_MAX:
-        raise PayloadTooLarge(f"the values are longer than {VALUES_BYTES_MAX} bytes together", limit=VALUES_BYTES_MAX)
-    return Values(values=[Json(value) if type(value) is bytes else None for value in values])
+    values = (state.keyspace.read(key, now) for key in payload.keys)
+    return Values.of(value if type(value) is bytes else None for value in values)
 
 
 class MultiSetNx(Payload):

@@ -20,7 +20,7 @@ EXAMINED_PER_PAGE_MIN = 1_000
 EXAMINED_PER_NAME = 10
 
 
-class Page(Payload):
+class Page(Payload, kw_only=True):
     """What every scan takes: `match` is a glob, `cursor` the one of the page before."""
 
     match: str | None = None

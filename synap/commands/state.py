@@ -13,11 +13,12 @@ import msgspec
 
 from synap.clock import Millis
 from synap.engines.collection import Collection
+from synap.engines.hashes import Hash
 from synap.engines.idempotency import IdempotencyTable
 from synap.engines.keyspace import STRING, Keyspace
 
 SNAPSHOT_CHUNK_ROWS = 2_000
-VALUE_TYPES: tuple[type[Collection], ...] = ()
+VALUE_TYPES: tuple[type[Collection], ...] = (Hash,)
 """What a key can hold beside a string."""
 TYPE_NAMES = (STRING, *(kind.type_name for kind in VALUE_TYPES))
 

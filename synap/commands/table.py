@@ -37,6 +37,7 @@ H = TypeVar("H", bound=Callable[..., Any])
 R = TypeVar("R")
 
 PATH_PARAMETER = re.compile(r"{(\w+)}")
+_ROUTE = re.compile(r"(?P<method>GET|POST|DELETE) (?P<path>/\S*)(?: \[(?P<array>\w+)\])?")
 
 
 class Unchanged:
@@ -63,14 +64,16 @@ class Route:
 
     method: str
     path: str
+    array_field: str | None = None
+    """The payload field that a body which is a bare array stands for."""
 
     @classmethod
     def parse(cls, text: str) -> Route:
-        """From "METHOD /path/{field}"."""
-        method, _, path = text.partition(" ")
-        if method not in ("GET", "POST", "DELETE") or not path.startswith("/"):
+        """From "METHOD /path/{field}", or "METHOD /path/{field} [field]" where the body may be a bare array."""
+        match = _ROUTE.fullmatch(text)
+        if match is None:
             raise ValueError(f"expected 'GET|POST|DELETE /path', got {text!r}")
-        return cls(method, path)
+        return cls(match["method"], match["path"], match["array"])
 
     @property
     def parameters(self) -> list[str]:
@@ -166,7 +169,8 @@ def command(
             raise ValueError(f"{name}: a command needs a dotted name, a docstring, a cost and a version")
         fields = payload_fields(hints["payload"])
         parsed = tuple(Route.parse(r) for r in routes)
-        if missing := {*keys, *(p for r in parsed for p in r.parameters)} - fields:
+        named = {p for r in parsed for p in (*r.parameters, r.array_field) if p is not None}
+        if missing := {*keys, *named} - fields:
             raise ValueError(f"{name}: the payload has no field {sorted(missing)}")
         TABLE.add(
             Command(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
 
 from synap.clock import Millis
+from synap.errors import PayloadTooLarge
 
 Key = Annotated[str, msgspec.Meta(min_length=1, description="1 byte to 64 KiB of UTF-8")]
 Keys = Annotated[list[Key], msgspec.Meta(min_length=1)]
@@ -16,6 +18,11 @@ _TTL_SECS_MAX = 9_000_000_000
 Ttl = Annotated[float, msgspec.Meta(gt=0, le=_TTL_SECS_MAX, description="seconds, decimals allowed")]
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+Unset = msgspec.UnsetType
+UNSET = msgspec.UNSET
+
+# One request may name the same large value any number of times.
+_VALUES_BYTES_MAX = 256 * 1024 * 1024
 
 
 class Payload(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
@@ -36,6 +43,34 @@ class Success(Result):
     """Whether the command found what it needed."""
 
     success: bool
+
+
+class Length(Result):
+    """Characters in the string, or elements in the collection, after the command."""
+
+    length: int
+
+
+class Values(Result):
+    """JSON values in the order asked for; null where there is none."""
+
+    values: list[Json | None]
+
+    @classmethod
+    def of(cls, stored: Iterable[bytes | None]) -> Values:
+        """From values as they are kept. Raises PayloadTooLarge when the reply would be too long to make."""
+        values = list(stored)
+        if sum(len(value) for value in values if value is not None) > _VALUES_BYTES_MAX:
+            raise PayloadTooLarge(
+                f"the values are longer than {_VALUES_BYTES_MAX} bytes together", limit=_VALUES_BYTES_MAX
+            )
+        return cls([None if value is None else Json(value) for value in values])
+
+
+def check_either(one: object, several: object, names: str) -> None:
+    """Raise ValueError unless exactly one of two fields is given; absent is None or UNSET."""
+    if (one is None or one is UNSET) == (several is None or several is UNSET):
+        raise ValueError(f"expected either {names}")
 
 
 def expires_at(ttl: float, now: Millis) -> Millis:

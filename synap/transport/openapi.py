@@ -21,10 +21,10 @@ _JSON = "application/json"
 def document(table: Table) -> dict[str, Any]:
     """The OpenAPI 3.1 document."""
     paths: dict[str, Any] = {"/api/v1/command": {"post": _command_endpoint(table.public())}, **_server_pages()}
-    components: dict[str, Any] = {"Error": _error_schema()}
+    schemas = _Schemas(table.public())
     for command in table.public():
         for route in command.routes:
-            paths.setdefault(route.path, {})[route.method.lower()] = _operation(command, route, components)
+            paths.setdefault(route.path, {})[route.method.lower()] = _operation(command, route, schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -33,22 +33,36 @@ def document(table: Table) -> dict[str, Any]:
             "description": "Every command goes through `POST /api/v1/command`; other routes are short forms of some.",
         },
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {"schemas": {"Error": _error_schema(), **schemas.components}},
     }
 
 
-def _schema(of: Any, components: dict[str, Any]) -> dict[str, Any]:
-    (schema,), found = msgspec.json.schema_components([of], schema_hook=custom_schema, ref_template=_COMPONENTS)
-    components |= found
-    return schema
+class _Schemas:
+    """The schemas of all payload and result types. Made in one go: only so can types of one name be told apart."""
+
+    def __init__(self, commands: list[Command]) -> None:
+        types = list({of: None for c in commands for of in (c.payload, c.result, *object_forms(c.payload))})
+        schemas, self.components = msgspec.json.schema_components(
+            types, schema_hook=custom_schema, ref_template=_COMPONENTS
+        )
+        self._schemas = dict(zip(types, schemas, strict=True))
+
+    def of(self, kind: Any) -> dict[str, Any]:
+        """The schema of a type; a reference where it has a name."""
+        schema: dict[str, Any] = self._schemas[kind]
+        return schema
+
+    def shape(self, form: type) -> dict[str, Any]:
+        """The schema of a form itself."""
+        shape: dict[str, Any] = self.components[self.of(form)["$ref"].rpartition("/")[2]]
+        return shape
 
 
-def _operation(command: Command, route: Route, components: dict[str, Any]) -> dict[str, Any]:
-    _schema(command.payload, components)
+def _operation(command: Command, route: Route, schemas: _Schemas) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     required: set[str] = set()
     for form in object_forms(command.payload):
-        shape = components[form.__name__]
+        shape = schemas.shape(form)
         properties |= shape["properties"]
         required |= set(shape.get("required", ()))
     in_path = route.parameters
@@ -60,16 +74,23 @@ def _operation(command: Command, route: Route, components: dict[str, Any]) -> di
         "summary": command.summary,
         "description": inspect.getdoc(command.handler),
         "parameters": parameters,
-        "responses": _responses(_schema(command.result, components), may_miss=route.method == "GET"),
+        "responses": _responses(schemas.of(command.result), may_miss=route.method == "GET"),
     }
     if route.method == "GET":
         parameters += [_parameter(n, s, "query", required=n in required) for n, s in rest.items()]
-    elif in_path and rest and (required & rest.keys() or route.method != "DELETE"):
-        body = {"type": "object", "properties": rest, "required": sorted(required & rest.keys())}
-        operation["requestBody"] = _body(body | {"additionalProperties": False}, required=bool(required & rest.keys()))
+    elif in_path and rest:
+        needed = sorted(required & rest.keys())
+        body = {"type": "object", "properties": rest, "required": needed, "additionalProperties": False}
+        if route.array_field is not None:
+            body = {"anyOf": [body, *_array_forms(rest[route.array_field])]}
+        operation["requestBody"] = _body(body, required=bool(needed))
     elif not in_path:
-        operation["requestBody"] = _body(_schema(command.payload, components), required=True)
+        operation["requestBody"] = _body(schemas.of(command.payload), required=True)
     return operation
+
+
+def _array_forms(field: dict[str, Any]) -> list[dict[str, Any]]:
+    return [form for form in field.get("anyOf", [field]) if form.get("type") == "array"]
 
 
 def _parameter(name: str, schema: dict[str, Any], where: str, *, required: bool) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def _handler(route: Route, command: Command, door: Door) -> Callable[[web.Reques
         if route.method == "GET":
             payload = _from_query(request, command.payload)
         else:
-            payload = _from_body(request, await door.body(request))
+            payload = _from_body(request, await door.body(request), route.array_field)
         outcome = door.dispatcher.call(
             command.name, payload, request.headers.get("Idempotency-Key"), request.headers.get("X-Synap-Ack")
         )
@@ -81,7 +81,7 @@ def _from_query(request: web.Request, form: Any) -> bytes:
         raise invalid_payload(error, form) from None
 
 
-def _from_body(request: web.Request, body: bytes) -> bytes:
+def _from_body(request: web.Request, body: bytes, array_field: str | None) -> bytes:
     """The payload of a POST or DELETE: the path and the members of the body, values byte for byte."""
     for name in request.query:
         raise InvalidPayload(f"payload.{name[:100]}: stands in the query; it belongs into the body", path="payload")
@@ -91,6 +91,8 @@ def _from_body(request: web.Request, body: bytes) -> bytes:
     check_utf8(body)
     if not parameters:
         return body
+    if array_field is not None and body.lstrip().startswith(b"["):
+        return _encode(parameters | {array_field: msgspec.Raw(body)})
     try:
         fields = _decode_object(body)
     except msgspec.ValidationError as error:

@@ -386,7 +386,7 @@ def test_mget_answers_null_for_what_is_missing_or_of_another_type(piles: Harness
 
 
 def test_mget_answers_only_so_many_bytes(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("synap.commands.kv.VALUES_BYTES_MAX", 300)
+    monkeypatch.setattr("synap.commands.types._VALUES_BYTES_MAX", 300)
     harness.call("kv.set", key="a", value="x" * 98)
     assert harness.call("kv.mget", keys=["a"] * 3)["values"] == ["x" * 98] * 3
     error = refused(harness, "kv.mget", keys=["a"] * 4)

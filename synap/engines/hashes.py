@@ -1,0 +1,73 @@
+"""Hashes: fields with JSON values, in the order the fields were first set."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from synap.engines.collection import Collection, NameOrder, json_bytes, text_bytes
+
+# The object, its dict's head and the keyspace's reference to it.
+_BASE_BYTES = 80
+
+
+class Hash(Collection):
+    """Fields of one key. Every operation on a field is O(1), or O(log n) once the hash has been scanned."""
+
+    __slots__ = ("_content_bytes", "_order", "fields")
+    type_name: ClassVar[str] = "hash"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fields: dict[str, bytes] = {}
+        """To look at; `set` and `delete` change it."""
+        self._order = NameOrder(self.fields)
+        self._content_bytes = 0
+
+    def set(self, field: str, value: bytes) -> bool:
+        """Store a value; says whether the field is new."""
+        old = self.fields.get(field)
+        self.fields[field] = value
+        if old is not None:
+            self._content_bytes += len(value) - len(old)
+            return False
+        self._content_bytes += text_bytes(field) + json_bytes(value)
+        self._order.added(field)
+        return True
+
+    def delete(self, field: str) -> bool:
+        """Drop a field; says whether it was there."""
+        old = self.fields.pop(field, None)
+        if old is None:
+            return False
+        self._content_bytes -= text_bytes(field) + json_bytes(old)
+        self._order.removed(field)
+        return True
+
+    def after(self, field: str | None, prefix: str) -> Iterator[str]:
+        """Fields in order from the first one behind `field` on, see NameOrder.after."""
+        return self._order.after(field, prefix)
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    def used_bytes(self) -> int:
+        """See Collection."""
+        return _BASE_BYTES + sys.getsizeof(self.fields) + self._content_bytes
+
+    def copy(self) -> Hash:
+        """See Collection."""
+        return Hash.load(self.fields)
+
+    def dump(self) -> Any:
+        """See Collection."""
+        return dict(self.fields)
+
+    @classmethod
+    def load(cls, dumped: Any) -> Hash:
+        """See Collection."""
+        loaded = cls()
+        for field, value in dumped.items():
+            loaded.set(field, value)
+        return loaded
