@@ -59,6 +59,8 @@ class Limits(_Section, frozen=True):
     max_batch: Positive = 10_000
     max_key_bytes: Positive = 65_536
     max_connections: Positive = 10_000
+    max_wait_secs: Seconds = 3_600.0
+    """How long a blocking command may wait."""
     read_timeout_secs: Seconds = 30.0
     """How long a request may take to arrive once it has begun."""
     idle_timeout_secs: Seconds = 300.0

@@ -81,6 +81,7 @@ class Server:
                 max_key_bytes=settings.limits.max_key_bytes,
                 memory_bytes=settings.memory.limit_bytes,
                 memory_policy=settings.memory.policy,
+                max_wait_secs=settings.limits.max_wait_secs,
             ),
             SYNCED if fsync is Fsync.ALWAYS else WRITTEN,
         )
@@ -168,6 +169,7 @@ class Server:
         was_serving, self.phase = self.phase == "serving", "draining"
         self._dispatcher.refusal = Unavailable("the server is shutting down")
         self._listener.close()
+        self._dispatcher.line.dismiss()
         self._lane.drain()
         await self._runner.cleanup()
         deadline = self._loop.time() + DRAIN_SECS_MAX

@@ -17,9 +17,10 @@ from typing import Any
 
 from synap.clock import Clock, Millis
 from synap.commands import TABLE
-from synap.commands.dispatcher import Dispatcher, Limits
+from synap.commands.dispatcher import Dispatcher, Limits, Reply
 from synap.commands.executor import Executor
 from synap.commands.state import State
+from synap.commands.waiting import WouldBlock
 from synap.engines import eviction
 from synap.errors import BY_CODE
 from synap.journal.record import Record
@@ -79,7 +80,15 @@ class Harness:
     def send(self, request: Any, **headers: str) -> Any:
         """The decoded reply to a request given as data, JSON text or bytes."""
         body = request if isinstance(request, bytes) else json.dumps(request).encode()
-        return json.loads(self.dispatcher.answer(body, **headers).body)
+        return json.loads(self.answer(body, **headers).body)
+
+    def answer(self, body: bytes, *arguments: str, **headers: str) -> Reply:
+        """The reply to a body. Nobody waits here: a blocking command finds something at once or is told of nothing."""
+        try:
+            return self.dispatcher.answer(body, *arguments, **headers)
+        except WouldBlock as blocked:
+            reply: Reply = blocked.wait.give_up()
+            return reply
 
     def digest(self) -> str:
         return self.state.digest(self.clock.now())

@@ -21,7 +21,7 @@ LONG_FUNCTIONS: dict[str, int] = {}
 
 UNPREDICTABLE = {"time", "random", "uuid", "secrets", "datetime"}
 MAY_IMPORT = {
-    "synap/commands/key.py": {"secrets"},
+    "synap/commands/chance.py": {"secrets"},
     "synap/commands/dispatcher.py": {"secrets"},
 }
 

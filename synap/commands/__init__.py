@@ -3,7 +3,36 @@
 Importing this package fills the command table. Read table.py first, then kv.py.
 """
 
-from synap.commands import admin, hash, key, keyspace, kv, memory
+from synap.commands import (
+    admin,
+    bitmap,
+    geospatial,
+    hash,
+    hyperloglog,
+    key,
+    keyspace,
+    kv,
+    list,
+    memory,
+    set,
+    sortedset,
+    sortedset_algebra,
+)
 from synap.commands.table import TABLE
 
-__all__ = ["TABLE", "admin", "hash", "key", "keyspace", "kv", "memory"]
+__all__ = [
+    "TABLE",
+    "admin",
+    "bitmap",
+    "geospatial",
+    "hash",
+    "hyperloglog",
+    "key",
+    "keyspace",
+    "kv",
+    "list",
+    "memory",
+    "set",
+    "sortedset",
+    "sortedset_algebra",
+]

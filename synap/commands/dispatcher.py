@@ -6,7 +6,8 @@ A reply may leave once the journal has reached `reply.lsn` at the level `reply.a
 that (journal/committer.py). A read waits for the same: what it saw may have been written in the same tick.
 
 `answer` serves a whole request body, `call` one command whose payload the caller has at hand. Both are
-synchronous, so nothing comes between the commands of a batch.
+synchronous, so nothing comes between the commands of a batch. A blocking command that finds nothing raises
+`WouldBlock` (waiting.py); whoever waits is served right after the request, or the batch, that brought something.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
 import orjson
@@ -25,8 +26,10 @@ from synap.clock import Clock, Millis
 from synap.commands import envelope, packed
 from synap.commands.envelope import Batch, Entry, decode_entry
 from synap.commands.executor import CLOCK, TRANSACTION, Bound, Call, Executor, Memory, Transaction
-from synap.commands.table import Unchanged
+from synap.commands.table import NothingYet, Unchanged
+from synap.commands.waiting import Line, Wait, WouldBlock
 from synap.engines import eviction
+from synap.engines.arrivals import Topic
 from synap.errors import (
     DiskFull,
     Internal,
@@ -48,6 +51,8 @@ SWEPT_BY_COMMAND_MAX = 200
 
 WRITTEN, SYNCED = 0, 1
 ACKS = ("written", "synced")
+
+A = TypeVar("A")
 
 _EVICT = "kv.evict"
 encode_json = msgspec.json.Encoder().encode
@@ -71,6 +76,7 @@ class Limits:
     max_key_bytes: int = 65_536
     memory_bytes: int = 0
     memory_policy: str = "noeviction"
+    max_wait_secs: float = 3_600.0
 
 
 class Reply(msgspec.Struct, gc=False):
@@ -101,6 +107,20 @@ class Outcome(NamedTuple):
     wrote: bool
     missing: bool
     """The result says `found: false`."""
+
+
+class _NothingFound(Exception):
+    """A blocking command has found nothing."""
+
+    def __init__(self, bound: Bound, found: NothingYet) -> None:
+        super().__init__(bound.name)
+        self.bound = bound
+        self.found = found
+
+    def empty(self) -> bytes:
+        """The result that says so, when the time is over or there is none."""
+        self.bound.succeeded += 1
+        return encode_json(self.found.result)
 
 
 class _Transaction:
@@ -136,12 +156,15 @@ class Dispatcher:
         """Set while the server starts or drains: every command is answered with it."""
         self.errors_by_code: dict[str, int] = {}
         self.bound = {name: b for name, b in executor.bound.items() if not b.command.internal}
+        self.line = Line(executor.state.keyspace.arrivals)
+        """Blocking commands that wait."""
         self._executor = executor
         self._state = executor.state
         self._keyspace = executor.state.keyspace
         self._journal = journal
         self._clock = clock
         self._limits = limits
+        self._arrived = self.line.arrived
         self._max_key_bytes = limits.max_key_bytes
         self._unchecked_bytes = min(envelope.SHALLOW_BYTES, limits.max_key_bytes)
         self._memory_bytes = limits.memory_bytes
@@ -152,7 +175,7 @@ class Dispatcher:
         self._templates = envelope.ReplyTemplates(secrets.token_hex(8).encode(), [a.encode() for a in ACKS])
 
     def answer(self, body: bytes, idempotency_key: str | None = None, ack: str | None = None) -> Reply:
-        """The reply to a JSON body; the header values stand in for absent envelope fields. Never raises."""
+        """The reply to a JSON body; the header values stand in for absent envelope fields. Raises only WouldBlock."""
         request: Entry | Batch | None = None
         try:
             if not body.isascii():
@@ -171,15 +194,22 @@ class Dispatcher:
             else:
                 payload = envelope.payload_of_entry(self._once(bound, request.payload, key, self._clock.hold(), None))
             lsn = self._state.lsn
+            if bound.writes and self._arrived:
+                self.line.serve()
             if request.request_id is not None:
                 return self._named_reply(orjson.dumps(request.request_id), payload, lsn, level, bound.writes)
             self._requests = number = self._requests + 1
             if bound.writes:
                 return Reply(200, self._templates.write[level] % (number, lsn, payload), lsn, level, True)
             return Reply(200, self._templates.read % (number, payload), lsn, level, False)
+        except _NothingFound as nothing:
+            raise self._blocked_answer(nothing, cast(Entry, request), key, level) from None
         except Exception as error:
             given = envelope.request_id_of(body) if request is None else request.request_id
-            return self._answer_failure(error, self._request_id(given))
+            reply = self._answer_failure(error, self._request_id(given))
+            if self._arrived:  # the failure is remembered, and somebody waits under the same idempotency key
+                self.line.serve()
+            return reply
 
     def answer_packed(self, body: bytes, idempotency_key: str | None = None, ack: str | None = None) -> Reply:
         """`answer` for a MessagePack body."""
@@ -187,28 +217,32 @@ class Dispatcher:
             reply = self.answer(packed.to_json(body), idempotency_key, ack)
         except InvalidRequest as error:
             reply = self.refuse(error)
-        reply.body = packed.from_json(reply.body)
-        reply.is_packed = True
-        return reply
+        except WouldBlock as blocked:
+            blocked.wait.render = _packed
+            raise
+        return _packed(reply)
 
     def refuse(self, error: SynapError) -> Reply:
         """The reply to a request that never got as far as a command."""
         return self._answer_failure(error, self._request_id(None))
 
     def call(self, command: str, payload: bytes, idempotency_key: str | None = None, ack: str | None = None) -> Outcome:
-        """Run one command whose `payload` is UTF-8 JSON. Raises SynapError."""
+        """Run one command whose `payload` is UTF-8 JSON. Raises SynapError; WouldBlock, and a wait may bring one."""
         try:
             level = self._default_ack if ack is None else _level(ack)
             bound = self._find(command)
-            now = self._clock.hold()
-            if idempotency_key is not None and bound.writes:
-                entry = self._once(bound, msgspec.Raw(payload), idempotency_key, now, None)
-                return Outcome(envelope.payload_of_entry(entry), self._state.lsn, level, True, False)
-            result = self._run(bound, payload, now, None)
-            missing = getattr(result, "found", True) is False
-            return Outcome(encode_json(result), self._state.lsn, level, bound.writes, missing)
+            key = idempotency_key if bound.writes else None
+            outcome = self._outcome(bound, payload, key, level)
+            if self._arrived:
+                self.line.serve()
+            return outcome
+        except _NothingFound as nothing:
+            raise self._blocked_call(nothing, payload, key, level) from None
         except Exception as error:
-            raise self._failure(error) from None
+            failure = self._failure(error)
+            if self._arrived:
+                self.line.serve()
+            raise failure from None
 
     def sweep(self, limit: int) -> None:
         """Free up to `limit` keys whose time is over, and journal how late it is if there are any.
@@ -232,7 +266,70 @@ class Dispatcher:
         self._clock.advance_to(self._state.time)
         self.refusal = None
 
+    # Blocking commands (apart from `answer`: variables of a closure would slow down every request)
+
+    def _blocked_answer(self, nothing: _NothingFound, entry: Entry, key: str | None, level: int) -> WouldBlock:
+        name = self._request_id(entry.request_id)
+
+        def wrap(payload: bytes) -> Reply:
+            return self._named_reply(name, payload, self._state.lsn, level, True)
+
+        return self._would_block(nothing, entry.payload, key, wrap, lambda error: self._answer_failure(error, name))
+
+    def _blocked_call(self, nothing: _NothingFound, raw: bytes, key: str | None, level: int) -> WouldBlock:
+        def wrap(payload: bytes) -> Outcome:
+            return Outcome(payload, self._state.lsn, level, True, False)
+
+        return self._would_block(nothing, raw, key, wrap, self._failure)
+
+    def _would_block(
+        self,
+        nothing: _NothingFound,
+        raw: bytes,
+        key: str | None,
+        wrap: Callable[[bytes], A],
+        fail: Callable[[Exception], A],
+    ) -> WouldBlock:
+        """A wait for the request `raw`; `wrap` makes the answer of a result, `fail` of an error."""
+        nothing.__traceback__ = None  # it may be kept for long, and would keep the frames of this request
+        found, topics = nothing.found, list(nothing.found.topics)
+        if key is not None:  # the same request, sent again, may come to its end first
+            topics.append((Memory, key))
+
+        def attempt(topic: Topic) -> A | None:
+            try:
+                return wrap(self._retry(nothing, topic, raw, key))
+            except _NothingFound:
+                return None
+            except Exception as error:
+                return fail(error)
+
+        seconds = min(found.seconds, self._limits.max_wait_secs)
+        return WouldBlock(Wait(self.line, topics, seconds, attempt, lambda: wrap(nothing.empty())))
+
+    def _retry(self, nothing: _NothingFound, topic: Topic, raw: bytes, key: str | None) -> bytes:
+        """The result of a command that has waited for a topic, instead of the one to the request `raw`."""
+        now, bound = self._clock.hold(), nothing.bound
+        kind, name = cast(tuple[type, str], topic)
+        if kind is Memory:
+            return envelope.payload_of_entry(self._once(bound, raw, name, now, None))
+        if not self._keyspace.holds(name, kind, now):  # it came and went in one batch
+            raise _NothingFound(bound, nothing.found)
+        form = encode_json(nothing.found.form(topic))
+        if key is None:
+            return encode_json(self._run(bound, form, now, None))
+        return envelope.payload_of_entry(self._once(bound, raw, key, now, None, form))
+
     # One command
+
+    def _outcome(self, bound: Bound, raw: bytes, key: str | None, level: int) -> Outcome:
+        now = self._clock.hold()
+        if key is not None:
+            entry = self._once(bound, raw, key, now, None)
+            return Outcome(envelope.payload_of_entry(entry), self._state.lsn, level, True, False)
+        result = self._run(bound, raw, now, None)
+        missing = getattr(result, "found", True) is False
+        return Outcome(encode_json(result), self._state.lsn, level, bound.writes, missing)
 
     def _named_reply(self, request_id: bytes, payload: bytes, lsn: int, level: int, wrote: bool) -> Reply:
         if wrote:
@@ -271,19 +368,30 @@ class Dispatcher:
         if bound.writes:
             if type(result) is Unchanged:
                 return result.result
+            if type(result) is NothingYet:
+                bound.succeeded -= 1
+                raise _NothingFound(bound, result)
             if transaction is None:
                 self._append(bound.tag, raw, now)
             else:
                 transaction.calls.append(Call(bound.name, msgspec.Raw(raw)))
         return result
 
-    def _once(self, bound: Bound, raw: bytes, key: str, now: Millis, transaction: _Transaction | None) -> bytes:
-        """The batch entry for a command with an idempotency key: remembered, or run and remembered now."""
+    def _once(
+        self,
+        bound: Bound,
+        raw: bytes,
+        key: str,
+        now: Millis,
+        transaction: _Transaction | None,
+        form: bytes | None = None,
+    ) -> bytes:
+        """The batch entry for a command with an idempotency key: remembered, or run (as `form`) and remembered now."""
 
         def run(transaction: _Transaction) -> bytes:
             failed = bound.failed
             try:
-                return envelope.entry_success(encode_json(self._run(bound, raw, now, transaction)))
+                return envelope.entry_success(encode_json(self._run(bound, form or raw, now, transaction)))
             except SynapError as error:
                 if bound.failed == failed:  # refused before it ran: the next try may succeed
                     raise
@@ -313,6 +421,7 @@ class Dispatcher:
             raise
         memory = Memory(key, fingerprint, msgspec.Raw(reply))
         self._executor.remember([memory], now)
+        self._keyspace.arrivals.note((Memory, key))
         transaction.memories.append(memory)
         if outer is None:
             self._append_transaction(transaction, now)
@@ -339,6 +448,8 @@ class Dispatcher:
             if run.transaction is not None:
                 self._append_transaction(run.transaction, run.now)
         lsn = self._state.lsn
+        if self._arrived:
+            self.line.serve()
         ack = ACKS[run.level] if run.wrote else None
         body = envelope.batch_response(results, self._request_id(batch.request_id), ack, lsn)
         return Reply(200, body, lsn, run.level, run.wrote)
@@ -369,6 +480,8 @@ class Dispatcher:
             else:
                 payload = encode_json(self._run(bound, entry.payload, run.now, run.transaction))
                 result = envelope.entry_success(payload)
+        except _NothingFound as nothing:  # inside a batch a timeout counts as 0
+            result = envelope.entry_success(nothing.empty())
         except Exception as error:
             result = envelope.entry_failure(self._failure(error))
         run.result_bytes += len(result)
@@ -452,6 +565,12 @@ class Dispatcher:
             return orjson.dumps(given)
         self._requests += 1
         return self._templates.request_id(self._requests)
+
+
+def _packed(reply: Reply) -> Reply:
+    reply.body = packed.from_json(reply.body)
+    reply.is_packed = True
+    return reply
 
 
 def _level(ack: str) -> int:

@@ -123,7 +123,7 @@ def get(state: State, payload: Field, now: Millis) -> GetResult:
 def mget(state: State, payload: Fields, now: Millis) -> Values:
     """Read several fields."""
     held = _fields(state, payload.key, now)
-    return Values.of(held.get(field) for field in payload.fields)
+    return Values.named(held.get(field) for field in payload.fields)
 
 
 class AllFields(Result):
@@ -256,7 +256,7 @@ class NumberResult(Result):
     "hash.incrbyfloat", writes=True, keys=("key",), routes=("POST /hash/{key}/incrbyfloat",), cost="O(1)", since="0.2"
 )
 def incrbyfloat(state: State, payload: FloatIncrement, now: Millis) -> NumberResult:
-    """Add to a number, in decimal arithmetic of 17 digits; an absent field counts as 0."""
+    """Add to a number, in decimal arithmetic of 19 digits; an absent field counts as 0."""
     fields = existing_or_new(state, payload.key, Hash, now)
     value = numbers.add_decimal(fields.fields.get(payload.field), payload.increment)
     fields.set(payload.field, value)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import secrets  # noqa: TID251 - for admission
-from typing import Annotated
-
-import msgspec
-
 from synap.clock import Millis
+from synap.commands.chance import Seeded, draw_seed
 from synap.commands.state import State
 from synap.commands.table import command, unchanged
 from synap.commands.types import Key, KeyOnly, Payload, Result, Success
 from synap.engines.keyspace import Value
 from synap.errors import KeyNotFound
-
-_PICK_BITS = 53
 
 
 class TypeResult(Result):
@@ -112,10 +106,8 @@ def copy(state: State, payload: Copy, now: Millis) -> Success:
     return Success(success=True)
 
 
-class RandomKey(Payload):
-    """Payload of key.randomkey; `pick` chooses the key and is drawn by the server when absent."""
-
-    pick: Annotated[int, msgspec.Meta(ge=0, le=2**_PICK_BITS)] | None = None
+class RandomKey(Seeded):
+    """Payload of key.randomkey."""
 
 
 class RandomKeyResult(Result):
@@ -124,14 +116,10 @@ class RandomKeyResult(Result):
     key: str | None
 
 
-def _draw(payload: RandomKey) -> RandomKey:
-    return payload if payload.pick is not None else RandomKey(pick=secrets.randbits(_PICK_BITS))
-
-
-@command("key.randomkey", routes=("GET /key/randomkey",), admit=_draw, cost="O(log n)", since="0.1")
+@command("key.randomkey", routes=("GET /key/randomkey",), admit=draw_seed, cost="O(log n)", since="0.1")
 def randomkey(state: State, payload: RandomKey, now: Millis) -> RandomKeyResult:
     """Return some key, each with the same chance."""
-    return RandomKeyResult(key=state.keyspace.key_at(payload.pick or 0, now))
+    return RandomKeyResult(key=state.keyspace.key_at(payload.seed or 0, now))
 
 
 def _source(state: State, key: str, now: Millis) -> Value:

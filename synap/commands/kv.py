@@ -186,7 +186,7 @@ class NumberResult(Result):
 
 @command("kv.incrbyfloat", writes=True, keys=("key",), cost="O(1)", since="0.1")
 def incrbyfloat(state: State, payload: FloatIncrement, now: Millis) -> NumberResult:
-    """Add to a number, in decimal arithmetic of 17 digits; an absent key counts as 0. The expiry stays."""
+    """Add to a number, in decimal arithmetic of 19 digits; an absent key counts as 0. The expiry stays."""
     keyspace, key = state.keyspace, payload.key
     value = numbers.add_decimal(keyspace.typed(key, bytes, now), payload.amount)
     keyspace.put(key, value, now, keep_expiry=True)
@@ -281,7 +281,7 @@ class MultiGet(Payload):
 def mget(state: State, payload: MultiGet, now: Millis) -> Values:
     """Read several keys at once."""
     values = (state.keyspace.read(key, now) for key in payload.keys)
-    return Values.of(value if type(value) is bytes else None for value in values)
+    return Values.named(value if type(value) is bytes else None for value in values)
 
 
 class MultiSetNx(Payload):

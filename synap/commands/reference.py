@@ -34,6 +34,7 @@ def _described(table: Table) -> tuple[dict[str, Any], ...]:
             "description": inspect.getdoc(c.handler),
             "writes": c.writes,
             "admin": c.admin,
+            "waits": c.waits,
             "keys": list(c.keys),
             "cost": c.cost,
             "since": c.since,
@@ -72,7 +73,7 @@ def markdown(table: Table) -> str:
 def _entry(command: Command) -> list[str]:
     description = " ".join((inspect.getdoc(command.handler) or "").split())
     facts = [f"cost {command.cost}", f"since {command.since}"]
-    facts += ["writes"] * command.writes + ["admin"] * command.admin
+    facts += ["writes"] * command.writes + ["admin"] * command.admin + ["waits"] * command.waits
     routes = ", ".join(f"`{r.method} {r.path}`" for r in command.routes)
     return [
         f"### {command.name}\n",

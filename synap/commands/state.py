@@ -12,13 +12,18 @@ from typing import Any, Protocol
 import msgspec
 
 from synap.clock import Millis
+from synap.engines.bitmaps import Bitmap
 from synap.engines.collection import Collection
 from synap.engines.hashes import Hash
+from synap.engines.hyperloglogs import HyperLogLog
 from synap.engines.idempotency import IdempotencyTable
 from synap.engines.keyspace import STRING, Keyspace
+from synap.engines.lists import List
+from synap.engines.sets import Set
+from synap.engines.sortedsets import SortedSet
 
 SNAPSHOT_CHUNK_ROWS = 2_000
-VALUE_TYPES: tuple[type[Collection], ...] = (Hash,)
+VALUE_TYPES: tuple[type[Collection], ...] = (Hash, List, Set, SortedSet, Bitmap, HyperLogLog)
 """What a key can hold beside a string."""
 TYPE_NAMES = (STRING, *(kind.type_name for kind in VALUE_TYPES))
 

@@ -13,6 +13,8 @@ What a handler may rely on, and must keep to:
 - It checks first and mutates last: after it raises, nothing has changed.
 - A write that found nothing to change returns `unchanged(result)` and leaves no journal record. To forget
   it costs a superfluous record, never a lost one.
+- A command that can wait declares `waits` and returns `nothing_yet(...)` when there is nothing for it; it is then
+  run again when something may have come. It never knows whether it has waited.
 - What needs chance declares `admit`: it turns the payload received into the payload the handler gets (and
   the journal keeps), outside the deterministic part.
 """
@@ -23,7 +25,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints
 
@@ -31,6 +33,7 @@ import msgspec
 
 from synap.clock import Millis
 from synap.commands.state import State
+from synap.engines.arrivals import Topic
 
 Handler = Callable[[State, Any, Millis], Any]
 H = TypeVar("H", bound=Callable[..., Any])
@@ -52,6 +55,27 @@ class Unchanged:
 def unchanged(result: R) -> R:
     """Mark the result of a write that changed nothing: no journal record is written for it."""
     return typing.cast(R, Unchanged(result))
+
+
+class NothingYet(Unchanged):
+    """Around the result of a blocking command that found nothing: what to answer if nothing comes."""
+
+    __slots__ = ("form", "seconds", "topics")
+
+    def __init__(self, result: Any, seconds: float, topics: Iterable[Topic], form: Callable[[Topic], Any]) -> None:
+        super().__init__(result)
+        self.seconds = seconds
+        self.topics = topics
+        self.form = form
+
+
+def nothing_yet(result: R, seconds: float, topics: Iterable[Topic], form: Callable[[Topic], Any]) -> R:
+    """Mark the result of a command that found nothing and may wait up to `seconds` for one of several topics.
+
+    A topic is a class of collection and a key that will hold one. `form` gives the payload to try the command with,
+    and to journal, once a topic has arrived.
+    """
+    return typing.cast(R, NothingYet(result, seconds, topics, form))
 
 
 class NoPayload(msgspec.Struct, forbid_unknown_fields=True):
@@ -96,6 +120,8 @@ class Command:
     admin: bool
     internal: bool
     """Only the server itself runs it; clients cannot name it."""
+    waits: bool
+    """May wait for something to come; see `nothing_yet`."""
     keys: tuple[str, ...]
     cost: str
     since: str
@@ -153,6 +179,7 @@ def command(
     grows: bool | None = None,
     admin: bool = False,
     internal: bool = False,
+    waits: bool = False,
     keys: tuple[str, ...] = (),
     routes: tuple[str, ...] = (),
     admit: Callable[[Any], Any] | None = None,
@@ -183,6 +210,7 @@ def command(
                 grows=writes if grows is None else grows,
                 admin=admin,
                 internal=internal,
+                waits=waits,
                 keys=keys,
                 cost=cost,
                 since=since,

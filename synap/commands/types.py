@@ -18,6 +18,7 @@ _TTL_SECS_MAX = 9_000_000_000
 Ttl = Annotated[float, msgspec.Meta(gt=0, le=_TTL_SECS_MAX, description="seconds, decimals allowed")]
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+PopCount = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Unset = msgspec.UnsetType
 UNSET = msgspec.UNSET
 
@@ -58,13 +59,18 @@ class Values(Result):
 
     @classmethod
     def of(cls, stored: Iterable[bytes | None]) -> Values:
-        """From values as they are kept. Raises PayloadTooLarge when the reply would be too long to make."""
+        """From values as they are kept."""
+        return cls([None if value is None else Json(value) for value in stored])
+
+    @classmethod
+    def named(cls, stored: Iterable[bytes | None]) -> Values:
+        """From values that a request has named one by one. Raises PayloadTooLarge."""
         values = list(stored)
         if sum(len(value) for value in values if value is not None) > _VALUES_BYTES_MAX:
             raise PayloadTooLarge(
                 f"the values are longer than {_VALUES_BYTES_MAX} bytes together", limit=_VALUES_BYTES_MAX
             )
-        return cls([None if value is None else Json(value) for value in values])
+        return cls.of(values)
 
 
 def check_either(one: object, several: object, names: str) -> None:

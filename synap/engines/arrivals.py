@@ -6,7 +6,7 @@ the line of waiters (commands/waiting.py) says what is awaited and takes out wha
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Collection, Hashable
 
 Topic = Hashable
@@ -19,9 +19,9 @@ class Arrivals:
 
     def __init__(self) -> None:
         self.awaited: Collection[Topic] = ()
-        self.arrived: deque[Topic] = deque()
+        self.arrived: OrderedDict[Topic, None] = OrderedDict()
 
     def note(self, topic: Topic) -> None:
         """Something has come."""
         if topic in self.awaited:
-            self.arrived.append(topic)
+            self.arrived[topic] = None

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar, Self
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, takewhile
+from typing import Any, ClassVar, Self, cast
 
 from sortedcontainers import SortedList
 
 # What the allocator adds to an object on average: sizes are rounded up to 16 bytes.
 ALLOCATION_OVERHEAD_BYTES = 8
-_STRING_BYTES = sys.getsizeof("") + ALLOCATION_OVERHEAD_BYTES
+_ASCII_BYTES = sys.getsizeof("")
+_FEW_NAMES = 64
+_WIDE_BYTES = sys.getsizeof("\u0100") - 2
 _BYTES_BYTES = sys.getsizeof(b"") + ALLOCATION_OVERHEAD_BYTES
 
 
@@ -55,9 +59,19 @@ class Collection(ABC):
         """The collection that `dump` was called on."""
 
 
+def string_bytes(text: str) -> int:
+    """Memory of a string, without what the allocator adds.
+
+    Not what `sys.getsizeof` says: that grows when a string which is not ASCII is sent, and Python keeps its UTF-8.
+    """
+    if text.isascii():
+        return _ASCII_BYTES + len(text)
+    return _WIDE_BYTES + 2 * len(text) + len(text.encode())
+
+
 def text_bytes(text: str) -> int:
-    """Memory of a string that is kept."""
-    return _STRING_BYTES + len(text) if text.isascii() else sys.getsizeof(text) + ALLOCATION_OVERHEAD_BYTES
+    """Memory of a string inside a collection."""
+    return string_bytes(text) + ALLOCATION_OVERHEAD_BYTES
 
 
 def json_bytes(value: bytes) -> int:
@@ -65,16 +79,26 @@ def json_bytes(value: bytes) -> int:
     return _BYTES_BYTES + len(value)
 
 
+def span(start: int, stop: int, length: int) -> tuple[int, int]:
+    """The indexes, first and one past the last, that Redis means by `start` to `stop`, both inclusive.
+
+    Negative ones count from the end; what lies outside is cut off.
+    """
+    first = max(start + length, 0) if start < 0 else min(start, length)
+    past = (stop + length if stop < 0 else min(stop, length - 1)) + 1
+    return first, max(first, past)
+
+
 class NameOrder:
     """The names of a collection in the order of their UTF-8 bytes.
 
-    Sorted at the first use (O(n log n)) and kept from then on (O(log n) a change), so that what is never paged
-    through or picked from does not pay for it.
+    Many names are sorted at the first use (O(n log n)) and kept so from then on (O(log n) a change): what is never
+    paged through or picked from does not pay for it. A few are sorted whenever it is asked for, and take no memory.
     """
 
     __slots__ = ("_names", "_sorted")
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Mapping[str, object]) -> None:
         self._names = names
         """Where the names are; read when they are sorted."""
         self._sorted: SortedList | None = None
@@ -94,22 +118,28 @@ class NameOrder:
         if self._sorted is not None:
             self._sorted.clear()
 
-    def build(self) -> SortedList:
-        """The sorted names."""
+    def keep(self) -> SortedList:
+        """Sort the names now, and keep them so from here on, however few there are."""
         if self._sorted is None:
             self._sorted = SortedList(self._names)
         return self._sorted
+
+    def all(self) -> Sequence[str]:
+        """The sorted names."""
+        if self._sorted is None and len(self._names) <= _FEW_NAMES:
+            return sorted(self._names)
+        return cast(Sequence[str], self.keep())
 
     def after(self, name: str | None, prefix: str = "") -> Iterator[str]:
         """Names that begin with `prefix`, from the first one behind `name` on. O(log n) for the first one.
 
         The names must not change while the iterator is in use.
         """
-        if name is not None and name >= prefix:
-            candidates = self.build().irange(name, inclusive=(False, True))
+        names = self.all()
+        is_behind = name is not None and name >= prefix
+        start = cast(str, name) if is_behind else prefix
+        if isinstance(names, list):
+            candidates = islice(names, bisect_right(names, start) if is_behind else bisect_left(names, start), None)
         else:
-            candidates = self.build().irange(prefix)
-        for candidate in candidates:
-            if not candidate.startswith(prefix):
-                return
-            yield candidate
+            candidates = cast(SortedList, names).irange(start, inclusive=(not is_behind, True))
+        return takewhile(lambda candidate: candidate.startswith(prefix), candidates)

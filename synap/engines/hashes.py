@@ -1,4 +1,8 @@
-"""Hashes: fields with JSON values, in the order the fields were first set."""
+"""Hashes: fields with JSON values, in the order the fields were first set.
+
+Small hashes are mostly records with the same fields: their names are interned, so that a million records hold each
+name once, and not counted. A hash of many fields is taken to have names of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,14 @@ from synap.engines.collection import Collection, NameOrder, json_bytes, text_byt
 
 # The object, its dict's head and the keyspace's reference to it.
 _BASE_BYTES = 80
+# A hash of up to this many fields is taken for a record.
+_RECORD_FIELDS_MAX = 64
 
 
 class Hash(Collection):
     """Fields of one key. Every operation on a field is O(1), or O(log n) once the hash has been scanned."""
 
-    __slots__ = ("_content_bytes", "_order", "fields")
+    __slots__ = ("_names_bytes", "_order", "_values_bytes", "fields")
     type_name: ClassVar[str] = "hash"
 
     def __init__(self) -> None:
@@ -23,16 +29,21 @@ class Hash(Collection):
         self.fields: dict[str, bytes] = {}
         """To look at; `set` and `delete` change it."""
         self._order = NameOrder(self.fields)
-        self._content_bytes = 0
+        self._names_bytes = 0
+        self._values_bytes = 0
 
     def set(self, field: str, value: bytes) -> bool:
         """Store a value; says whether the field is new."""
         old = self.fields.get(field)
-        self.fields[field] = value
         if old is not None:
-            self._content_bytes += len(value) - len(old)
+            self.fields[field] = value
+            self._values_bytes += len(value) - len(old)
             return False
-        self._content_bytes += text_bytes(field) + json_bytes(value)
+        if len(self.fields) < _RECORD_FIELDS_MAX:
+            field = sys.intern(field)
+        self.fields[field] = value
+        self._names_bytes += text_bytes(field)
+        self._values_bytes += json_bytes(value)
         self._order.added(field)
         return True
 
@@ -41,7 +52,8 @@ class Hash(Collection):
         old = self.fields.pop(field, None)
         if old is None:
             return False
-        self._content_bytes -= text_bytes(field) + json_bytes(old)
+        self._names_bytes -= text_bytes(field)
+        self._values_bytes -= json_bytes(old)
         self._order.removed(field)
         return True
 
@@ -54,7 +66,8 @@ class Hash(Collection):
 
     def used_bytes(self) -> int:
         """See Collection."""
-        return _BASE_BYTES + sys.getsizeof(self.fields) + self._content_bytes
+        names_bytes = self._names_bytes if len(self.fields) > _RECORD_FIELDS_MAX else 0
+        return _BASE_BYTES + sys.getsizeof(self.fields) + names_bytes + self._values_bytes
 
     def copy(self) -> Hash:
         """See Collection."""

@@ -25,7 +25,7 @@ from typing import Any, TypeVar, cast
 
 from synap.clock import Millis
 from synap.engines.arrivals import Arrivals
-from synap.engines.collection import Collection, NameOrder
+from synap.engines.collection import Collection, NameOrder, string_bytes
 from synap.errors import WrongType
 
 Value = Any  # bytes for a string, else a Collection of a registered type
@@ -40,6 +40,9 @@ RECENCY_OVERHEAD_BYTES = 90
 # The expiry heap keeps stale pairs until they surface; past this many times the live ones it is rebuilt.
 STALE_EXPIRY_FACTOR = 2
 STALE_EXPIRY_SLACK = 1_000
+
+CHUNK_BYTES = 16 * 1024 * 1024
+"""Memory of the values in a chunk of a dump that ends it."""
 
 STRING = "string"
 _BYTES_OVERHEAD = sys.getsizeof(b"")
@@ -109,6 +112,10 @@ class Keyspace:
         value = self.peek(key, now)
         return None if value is None else self._type_names[type(value)]
 
+    def holds(self, key: str, kind: type, now: Millis) -> bool:
+        """Whether the key is there and of a type, without counting as a use."""
+        return type(self.peek(key, now)) is kind
+
     def typed(self, key: str, kind: type[V], now: Millis) -> V | None:
         """Like `get`, for a command that only works on one type. Raises WrongType."""
         value = self.get(key, now)
@@ -172,7 +179,7 @@ class Keyspace:
     def remove(self, key: str) -> None:
         """Drop a key that is there."""
         self._count_out(self._entries.pop(key))
-        self.used_bytes -= ENTRY_OVERHEAD_BYTES + sys.getsizeof(key)
+        self.used_bytes -= ENTRY_OVERHEAD_BYTES + string_bytes(key)
         self._order.removed(key)
         self.clear_expiry(key)
         self._forget_recency(key)
@@ -281,7 +288,7 @@ class Keyspace:
     def entry_bytes(self, key: str, value: Value) -> int:
         """What the key and its value count for in `used_bytes`."""
         expiry = EXPIRY_OVERHEAD_BYTES if key in self.expires else 0
-        return ENTRY_OVERHEAD_BYTES + sys.getsizeof(key) + _counted_bytes(value) + expiry
+        return ENTRY_OVERHEAD_BYTES + string_bytes(key) + _counted_bytes(value) + expiry
 
     def keys(self, now: Millis, *, after: str | None = None, prefix: str = "") -> Iterator[str]:
         """Live keys in order that begin with `prefix`, from the first one behind `after` on.
@@ -295,11 +302,11 @@ class Keyspace:
     def key_at(self, position: int, now: Millis) -> str | None:
         """The key at `position` modulo the number of live keys, or None when there are none."""
         count = self.size(now)
-        return cast(str, self._order.build()[position % count]) if count else None
+        return self._order.all()[position % count] if count else None
 
     def build_index(self) -> None:
         """Sort the keys now (O(n log n)) instead of at the first scan. Until then writes keep no order."""
-        self._order.build()
+        self._order.keep()
 
     # Eviction
 
@@ -327,14 +334,19 @@ class Keyspace:
     # Snapshot
 
     def dump(self, chunk_keys: int) -> Iterator[list[Any]]:
-        """The content, in key order, in chunks of up to `chunk_keys` rows [type, key, value, expiry]."""
+        """The content, in key order, in chunks of up to `chunk_keys` rows [type, key, value, expiry].
+
+        A chunk ends early when its values are large, so that neither it nor the memory to make it grows too big.
+        """
         rows: list[Any] = []
-        for key in self._order.build():
+        used_bytes = 0
+        for key in self._order.all():
             value = self._entries[key]
             rows.append((self._type_names[type(value)], key, _dumped(value), self.expires.get(key)))
-            if len(rows) == chunk_keys:
+            used_bytes += _counted_bytes(value)
+            if len(rows) == chunk_keys or used_bytes >= CHUNK_BYTES:
                 yield rows
-                rows = []
+                rows, used_bytes = [], 0
         if rows:
             yield rows
 
@@ -355,7 +367,7 @@ class Keyspace:
 
     def _insert(self, key: str, value: Value, kind: type) -> None:
         self._entries[key] = value
-        self.used_bytes += ENTRY_OVERHEAD_BYTES + sys.getsizeof(key)
+        self.used_bytes += ENTRY_OVERHEAD_BYTES + string_bytes(key)
         self._count_in(value)
         self._order.added(key)
         if self.arrivals.awaited:

@@ -14,7 +14,7 @@ INT64_MAX = 2**63 - 1
 _INTEGER = re.compile(rb"-?(0|[1-9][0-9]*)\Z")
 _NUMBER = re.compile(rb"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?\Z")
 _INT64_DIGITS_MAX = 20
-# Redis adds in 80-bit floats, which hold 19 digits; decimals of that size give the same text.
+# Redis adds in 80-bit floats, which hold about 19 digits; decimals of that size give the same text but near 2^63.
 _CONTEXT = Context(prec=19)
 _PLAIN_EXPONENT_MIN, _PLAIN_EXPONENT_MAX = -7, 20
 

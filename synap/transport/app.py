@@ -10,6 +10,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 import orjson
 from aiohttp import HttpVersion10, HttpVersion11, web
@@ -18,6 +19,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from synap.commands.dispatcher import Dispatcher, Reply
+from synap.commands.waiting import Wait, WouldBlock
 from synap.errors import (
     DiskFull,
     ExpectationFailed,
@@ -74,13 +76,45 @@ class Door:
             return _command_response(self.dispatcher.refuse(error))
         packed = request.content_type.lower() == PACKED_TYPE
         answer = self.dispatcher.answer_packed if packed else self.dispatcher.answer
-        reply = answer(body, request.headers.get("Idempotency-Key"), request.headers.get("X-Synap-Ack"))
+        try:
+            reply = answer(body, request.headers.get("Idempotency-Key"), request.headers.get("X-Synap-Ack"))
+        except WouldBlock as blocked:
+            reply = await self.waited(request, blocked.wait)
         try:
             await self.committer.reach(reply.ack, reply.lsn)
         except DiskFull as refusal:
             if reply.wrote:
                 reply = reply.refused(refusal)
         return _command_response(reply)
+
+    async def waited(self, request: web.Request, wait: Wait) -> Any:
+        """The answer to a blocking command that waits. Abandons it when the client goes away.
+
+        That nothing has come is the answer at once where it could not be seen that the client goes away.
+        """
+        connection = cast(HandedOver, request.protocol)
+        if not connection.sees_its_end():
+            return wait.give_up()
+        loop = asyncio.get_running_loop()
+        answer = loop.create_future()
+
+        def client_gone() -> None:
+            wait.abandon()
+            answer.cancel()
+
+        def served(reply: Any) -> None:
+            connection.client_gone = None  # what was popped for it is its own, even if it says now that it is done
+            answer.set_result(reply)
+
+        timer = loop.call_later(wait.seconds, wait.time_out)
+        connection.client_gone = client_gone
+        wait.begin(served, connection.is_closing)
+        try:
+            return await answer
+        finally:
+            connection.client_gone = None
+            timer.cancel()
+            wait.abandon()
 
     async def _read(self, request: web.Request) -> bytes:
         if (request.content_length or 0) > self._max_body_bytes:
@@ -133,6 +167,9 @@ class HandedOver(RequestHandler):
         self._lane = lane
         self._read_timeout_secs = read_timeout_secs
         self._deadline: asyncio.TimerHandle | None = None
+        self.client_gone: Callable[[], None] | None = None
+        """Called when the client goes away while a blocking command waits."""
+        self._has_ended = False
         self._body: StreamReader = EMPTY_PAYLOAD
         """Of the last request whose head is complete."""
 
@@ -148,9 +185,24 @@ class HandedOver(RequestHandler):
                 self._keepalive_handle.cancel()
                 self._keepalive_handle = None
             self._deadline = self._loop.call_later(self._read_timeout_secs, self._give_up)
+        if self.client_gone is not None and not self.sees_its_end():
+            self.client_gone()
+            self.force_close()
+
+    def is_closing(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self.transport is None or self.transport.is_closing()
+
+    def sees_its_end(self) -> bool:
+        """Whether it is read: it is not after its end, and while too many requests are waiting."""
+        return not (self._has_ended or self._reading_paused or self._buffer_paused)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The client sends no more; stay open while it is owed a reply."""
+        """The client sends no more; stay open while it is owed a reply. Who waits is taken to be gone."""
+        self._has_ended = True
+        if self.client_gone is not None:
+            self.client_gone()
+            return False
         if self._awaits_head() or not self._body.is_eof():
             return False
         self._end_when_idle()
@@ -164,6 +216,8 @@ class HandedOver(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Count the connection out. aiohttp is told a step later: it must have begun before it can end."""
+        if self.client_gone is not None:
+            self.client_gone()
         self._loop.call_soon(super().connection_lost, exc)
         self._forget_deadline()
         self._lane.connection_left()

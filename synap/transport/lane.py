@@ -18,6 +18,7 @@ from http import HTTPStatus
 from typing import cast
 
 from synap.commands.dispatcher import Dispatcher, Reply
+from synap.commands.waiting import Wait, WouldBlock
 from synap.errors import InvalidRequest, SynapError, Unavailable
 from synap.journal.committer import Committer
 from synap.transport.head import HEAD_END, JSON_TYPE, PACKED_TYPE, Head, may_become_head, parse_head
@@ -27,6 +28,9 @@ HEADS_CACHED_MAX = 1_024
 # Past this many replies, or bytes of them, a connection is not read until they have left.
 OWED_REPLIES_MAX = 1_000
 OWED_BYTES_MAX = 8 * 1024 * 1024
+# A connection that sends more than this behind a blocking command that waits is closed: it must be read for its end to
+# be seen, and what is read must be kept.
+BEHIND_WAIT_BYTES_MAX = 1024 * 1024
 TICK_SECS = 1.0
 
 _OK = 200
@@ -150,7 +154,8 @@ class LaneConnection(asyncio.Protocol):
     """One connection, until it ends or is handed over.
 
     What was received is either answered at once, kept (`_partial`, the rest is still to come) or held
-    (`_held`, replies must leave first). The connection is not read while something is held.
+    (`_held`, replies must leave first). The connection is not read while something is held, unless it is held behind
+    a blocking command that waits: then it is read, to see the client go away.
     """
 
     transport: asyncio.Transport
@@ -170,6 +175,8 @@ class LaneConnection(asyncio.Protocol):
         self._needed_bytes = 0
         self._held: bytes | None = None
         self._held_is_foreign = False
+        self._wait: Wait | None = None
+        self._wait_timer: asyncio.TimerHandle | None = None
         self._owed_bytes = 0
         self._ending = False
         self._gone = False
@@ -193,6 +200,7 @@ class LaneConnection(asyncio.Protocol):
         self.lane.open_count -= 1
         self.lane.connections.discard(self)
         self._gone, self.at_ease = True, False
+        self._abandon_wait()
         self.replies.clear()
 
     def data_received(self, data: bytes, begun_second: int = 0) -> None:
@@ -220,20 +228,26 @@ class LaneConnection(asyncio.Protocol):
             if stop > size:
                 self._keep(data[at:], stop - at, 0 if at else begun_second)
                 break
-            self.replies.append(head.answer(data[body_at:stop]))
+            try:
+                self.replies.append(head.answer(data[body_at:stop]))
+            except WouldBlock as blocked:
+                if not self._ending:
+                    self._begin_wait(blocked.wait, data[stop:])
+                    break
+                self.replies.append(blocked.wait.give_up())
             at = stop
             if (at < size or len(self.replies) > 1) and self._owes_too_much():
                 self._hold(data[at:], is_foreign=False)
                 break
         if not self.owing and self.replies:
-            self.owing = True
-            if not lane.owing:
-                lane.committer.join(lane)
-            lane.owing.append(self)
+            self._owe()
 
     def eof_received(self) -> bool:
-        """The client sends no more; stay open while it is owed replies."""
+        """The client sends no more; stay open while it is owed replies. Who waits is taken to be gone."""
         self._forget_partial()
+        if self._wait is not None:
+            self._abandon_wait()
+            self._held = None
         self._ending, self.at_ease = True, False
         return bool(self.replies) or self._held is not None
 
@@ -245,7 +259,7 @@ class LaneConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client has caught up."""
         self._is_slow = False
-        if self._held is None:
+        if self._held is None or self._wait is not None:
             self.transport.resume_reading()
         elif not self.replies:
             self._settled()
@@ -263,14 +277,14 @@ class LaneConnection(asyncio.Protocol):
                     break
                 if reply.wrote:
                     reply = reply.refused(refusal)
-            is_last = len(ready) + 1 == len(self.replies)
-            ready.append(self.lane.response(reply, close=is_last and self.lane.draining))
+            is_last = len(ready) + 1 == len(self.replies) and not self._held
+            ready.append(self.lane.response(reply, close=is_last and (self.lane.draining or self._ending)))
         del self.replies[: len(ready)]
         if not self.replies:
             self._owed_bytes = 0
         if ready:
             self.transport.write(b"".join(ready))
-        if not (self.replies or self.at_ease or self._partial):
+        if not (self.replies or self.at_ease or self._partial or self._wait):
             self._settled()
 
     def check_deadline(self, oldest_request_second: int, oldest_active_second: int) -> None:
@@ -281,7 +295,7 @@ class LaneConnection(asyncio.Protocol):
         if self._request_second:
             if self._request_second < oldest_request_second:
                 self._refuse(InvalidRequest("the request did not arrive in time"))
-        elif not self.replies and self._active_second < oldest_active_second:
+        elif not (self.replies or self._wait) and self._active_second < oldest_active_second:
             self.abort()
 
     def drain(self) -> None:
@@ -298,6 +312,12 @@ class LaneConnection(asyncio.Protocol):
         """Take what arrives while not at ease: the rest of a request, or more than may be looked at yet."""
         if self._held is not None:
             self._held += data
+            if self._wait is not None and len(self._held) > BEHIND_WAIT_BYTES_MAX:
+                self._abandon_wait()
+                self._held, self._ending = None, True
+                self.transport.pause_reading()
+                refusal = InvalidRequest("too much was sent behind a blocking command that waits")
+                self._waited(self.lane.dispatcher.refuse(refusal))
         elif self._partial:
             self._partial.append(data)
             self._partial_bytes += len(data)
@@ -311,6 +331,32 @@ class LaneConnection(asyncio.Protocol):
         self.data_received(data, begun_second)
         if self._ending or self.lane.draining:
             self.at_ease = False
+
+    def _owe(self) -> None:
+        """Have the lane see to the replies at the end of this tick."""
+        self.owing = True
+        if not self.lane.owing:
+            self.lane.committer.join(self.lane)
+        self.lane.owing.append(self)
+
+    def _begin_wait(self, wait: Wait, behind: bytes) -> None:
+        self._held, self._held_is_foreign, self.at_ease = behind, False, False
+        self._wait = wait
+        self._wait_timer = asyncio.get_running_loop().call_later(wait.seconds, wait.time_out)
+        wait.begin(self._waited, self.transport.is_closing)
+
+    def _waited(self, reply: Reply) -> None:
+        self._abandon_wait()
+        self.replies.append(reply)
+        if not self.owing:
+            self._owe()
+
+    def _abandon_wait(self) -> None:
+        wait, timer = self._wait, self._wait_timer
+        if wait is not None and timer is not None:
+            self._wait = self._wait_timer = None
+            timer.cancel()
+            wait.abandon()
 
     def _owes_too_much(self) -> bool:
         """Count the newest of several replies owed; whether there are as many as may be."""
@@ -337,7 +383,7 @@ class LaneConnection(asyncio.Protocol):
     def _settled(self) -> None:
         """Everything owed has left: go on with what was held, or end."""
         data = self._held
-        if data is None:
+        if data is None or (self.lane.draining and not data):
             self.transport.close()
         elif not self._is_slow:
             self._held = None

@@ -13,13 +13,15 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from aiohttp import web
 
-from synap.commands.dispatcher import ACKS
+from synap.commands.dispatcher import ACKS, Outcome
 from synap.commands.envelope import UNREADABLE, check_utf8, invalid_payload, invalid_request
 from synap.commands.table import PATH_PARAMETER, Command, Route, Table, array_fields
-from synap.errors import DiskFull, InvalidPayload, InvalidRequest, KeyNotFound
+from synap.commands.waiting import WouldBlock
+from synap.errors import DiskFull, InvalidPayload, InvalidRequest, KeyNotFound, SynapError
 from synap.transport.app import Door, expect, json_response
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -38,9 +40,7 @@ def _handler(route: Route, command: Command, door: Door) -> Callable[[web.Reques
             payload = _from_query(request, command.payload)
         else:
             payload = _from_body(request, await door.body(request), route.array_field)
-        outcome = door.dispatcher.call(
-            command.name, payload, request.headers.get("Idempotency-Key"), request.headers.get("X-Synap-Ack")
-        )
+        outcome = await _outcome(request, command.name, payload, door)
         try:
             await door.committer.reach(outcome.ack, outcome.lsn)
         except DiskFull:
@@ -52,6 +52,17 @@ def _handler(route: Route, command: Command, door: Door) -> Callable[[web.Reques
         return json_response(outcome.payload, headers=headers)
 
     return handle
+
+
+async def _outcome(request: web.Request, command: str, payload: bytes, door: Door) -> Outcome:
+    headers = request.headers
+    try:
+        return door.dispatcher.call(command, payload, headers.get("Idempotency-Key"), headers.get("X-Synap-Ack"))
+    except WouldBlock as blocked:
+        outcome: Outcome | SynapError = await door.waited(request, blocked.wait)
+        if isinstance(outcome, SynapError):
+            raise outcome from None
+        return outcome
 
 
 def _check_address(request: web.Request) -> None:
@@ -91,9 +102,10 @@ def _from_body(request: web.Request, body: bytes, array_field: str | None) -> by
     check_utf8(body)
     if not parameters:
         return body
-    if array_field is not None and body.lstrip().startswith(b"["):
-        return _encode(parameters | {array_field: msgspec.Raw(body)})
     try:
+        if array_field is not None and body.lstrip().startswith(b"["):
+            _decode_array(body)
+            return _encode(parameters | {array_field: msgspec.Raw(body)})
         fields = _decode_object(body)
     except msgspec.ValidationError as error:
         raise invalid_payload(error, dict) from None

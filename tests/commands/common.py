@@ -1,4 +1,4 @@
-"""What command tests share: a second type of value, errors as values, and a restart on another clock."""
+"""What command tests share: a second type of value, errors as values, batches, and a restart on another clock."""
 
 from __future__ import annotations
 
@@ -22,6 +22,14 @@ def refused(harness: Harness, command: str, /, **payload: Any) -> SynapError:
     with pytest.raises(SynapError) as raised:
         harness.call(command, **payload)
     return raised.value
+
+
+def batch(harness: Harness, *commands: tuple[str, dict[str, Any]] | dict[str, Any], **fields: Any) -> list[Any]:
+    """The results of a batch of (command, payload) pairs or ready entries."""
+    entries = [{"command": c[0], "payload": c[1]} if isinstance(c, tuple) else c for c in commands]
+    results = harness.send({"type": "batch", "commands": entries, **fields})["results"]
+    assert isinstance(results, list)
+    return results
 
 
 def recorded(harness: Harness) -> list[str]:

@@ -132,8 +132,8 @@ def test_random_keys_have_equal_chances(harness: Harness) -> None:
 
 def test_a_pick_names_one_key_for_good(harness: Harness) -> None:
     harness.call("kv.mset", pairs=dict.fromkeys("abc", 1))
-    assert [harness.call("key.randomkey", pick=pick)["key"] for pick in range(4)] == ["a", "b", "c", "a"]
-    assert isinstance(refused(harness, "key.randomkey", pick=-1), InvalidPayload)
+    assert [harness.call("key.randomkey", seed=pick)["key"] for pick in range(4)] == ["a", "b", "c", "a"]
+    assert isinstance(refused(harness, "key.randomkey", seed=-1), InvalidPayload)
 
 
 def test_looking_at_keys_leaves_no_record(harness: Harness) -> None:

@@ -7,9 +7,9 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from tests.support import ServerProcess
 
@@ -33,9 +33,10 @@ class Connection:
         self._file = self._socket.makefile("rb")
 
     def send(self, requests: Iterable[Any]) -> None:
-        """Send requests in one piece."""
+        """Send requests, as data or JSON, in one piece."""
         head = b"POST /api/v1/command HTTP/1.1\r\nHost: synap\r\nContent-Length: %d\r\n\r\n%b"
-        self._socket.sendall(b"".join(head % (len(body), body) for body in (json.dumps(r).encode() for r in requests)))
+        bodies = [request if isinstance(request, bytes) else json.dumps(request).encode() for request in requests]
+        self._socket.sendall(b"".join(head % (len(body), body) for body in bodies))
 
     def receive(self) -> tuple[int, Any]:
         """Status and body of the next reply."""
@@ -66,8 +67,24 @@ class Connection:
         return line.rstrip()
 
 
+class Book(Protocol):
+    """What one writer knows: what it has asked for, and what was acknowledged."""
+
+    name: str
+    acknowledged: int
+
+    def next(self, rng: random.Random) -> Any:
+        """Another request, on its way from now on."""
+
+    def acknowledge(self, results: list[Any]) -> bool:
+        """Note the results of the oldest request on its way; says whether they are what they should be."""
+
+    def refused(self) -> None:
+        """Note that nothing on its way will be executed."""
+
+
 class Ledger:
-    """What one writer knows: what was acknowledged, and the changes on their way in the order they were sent.
+    """What was acknowledged, and the changes on their way in the order they were sent.
 
     A change maps keys to their new values, None for a deleted one.
     """
@@ -78,14 +95,21 @@ class Ledger:
         self.pending: list[Contents] = []
         self.acknowledged = 0
 
-    def expected(self) -> Contents:
-        """What is there once everything sent has been executed."""
-        return _changed(self.settled, self.pending)
+    def next(self, rng: random.Random) -> Any:
+        """See Book."""
+        request, change = self._drawn(rng)
+        self.pending.append(change)
+        return request
 
-    def acknowledge(self) -> None:
-        """The oldest change on its way has been acknowledged."""
+    def acknowledge(self, results: list[Any]) -> bool:
+        """See Book."""
         self.settled = _changed(self.settled, [self.pending.pop(0)])
         self.acknowledged += 1
+        return all(result["status"] == "success" for result in results)
+
+    def refused(self) -> None:
+        """See Book."""
+        self.pending.clear()
 
     def check(self, found: Contents) -> None:
         """Nothing acknowledged is missing, and what was on its way is there up to some change, each one whole."""
@@ -93,15 +117,33 @@ class Ledger:
         assert found in possible, f"{self.name}: found {found}, expected one of {possible}"
         self.settled, self.pending = found, []
 
+    def _drawn(self, rng: random.Random) -> tuple[Any, Contents]:
+        """A request, and what it changes."""
+        expected = _changed(self.settled, self.pending)
+        key = f"{self.name}:{rng.randrange(KEYS_PER_WRITER)}"
+        counter, left, right = f"{self.name}:counter", f"{self.name}:left", f"{self.name}:right"
+        count = expected.get(counter, 0) + 1
+        value = {"n": count, "pad": "x" * rng.randrange(PAD_CHARS_MAX)}
+        match rng.randrange(8):
+            case 0 | 1 | 2:
+                return _command("kv.set", key=key, value=value), {key: value}
+            case 3:
+                return _command("kv.del", key=key), {key: None}
+            case 4 | 5:
+                return _command("kv.incr", key=counter), {counter: count}
+            case _:
+                both = [_command("kv.set", key=half, value=value) for half in (left, right)]
+                return {"type": "batch", "atomic": True, "commands": both}, {left: value, right: value}
+
 
 class Writer(threading.Thread):
     """Changes its own keys as fast as it can, until the connection breaks or the server drains."""
 
-    def __init__(self, port: int, ledger: Ledger, rng: random.Random) -> None:
-        super().__init__(name=ledger.name, daemon=True)
+    def __init__(self, port: int, book: Book, rng: random.Random) -> None:
+        super().__init__(name=book.name, daemon=True)
         self.surprise: object = None
         self._connection = Connection(port)
-        self._ledger = ledger
+        self._book = book
         self._rng = rng
 
     def run(self) -> None:
@@ -116,52 +158,28 @@ class Writer(threading.Thread):
             self._connection.close()
 
     def _write(self) -> bool:
-        requests = []
-        for _ in range(self._rng.choice(DEPTHS)):
-            request, change = self._next()
-            requests.append(request)
-            self._ledger.pending.append(change)
+        requests = [self._book.next(self._rng) for _ in range(self._rng.choice(DEPTHS))]
         self._connection.send(requests)
-        for _ in requests:
+        for request in requests:
             status, reply = self._connection.receive()
             if status == 503:
-                self._ledger.pending.clear()
+                self._book.refused()
                 return False
-            results = reply.get("results", [reply])
-            if status != 200 or any(result["status"] != "success" for result in results):
-                self.surprise = reply
+            if not self._book.acknowledge(reply.get("results", [reply])):
+                self.surprise = (request, reply)
                 return False
-            self._ledger.acknowledge()
         return True
 
-    def _next(self) -> tuple[Any, Contents]:
-        """A request, and what it changes."""
-        expected, name = self._ledger.expected(), self._ledger.name
-        key = f"{name}:{self._rng.randrange(KEYS_PER_WRITER)}"
-        counter, left, right = f"{name}:counter", f"{name}:left", f"{name}:right"
-        count = expected.get(counter, 0) + 1
-        value = {"n": count, "pad": "x" * self._rng.randrange(PAD_CHARS_MAX)}
-        match self._rng.randrange(8):
-            case 0 | 1 | 2:
-                return _command("kv.set", key=key, value=value), {key: value}
-            case 3:
-                return _command("kv.del", key=key), {key: None}
-            case 4 | 5:
-                return _command("kv.incr", key=counter), {counter: count}
-            case _:
-                both = [_command("kv.set", key=half, value=value) for half in (left, right)]
-                return {"type": "batch", "atomic": True, "commands": both}, {left: value, right: value}
 
-
-def acknowledged(ledgers: list[Ledger]) -> int:
-    """How many changes have been acknowledged so far."""
-    return sum(ledger.acknowledged for ledger in ledgers)
+def acknowledged(books: Sequence[Book]) -> int:
+    """How many requests have been acknowledged so far."""
+    return sum(book.acknowledged for book in books)
 
 
 @contextmanager
-def writing(server: ServerProcess, ledgers: list[Ledger], rng: random.Random) -> Iterator[None]:
-    """Have every ledger written to; whoever enters this ends the server before leaving."""
-    writers = [Writer(server.port, ledger, random.Random(rng.random())) for ledger in ledgers]
+def writing(server: ServerProcess, books: Sequence[Book], rng: random.Random) -> Iterator[None]:
+    """Have a writer work for every book; whoever enters this ends the server before leaving."""
+    writers = [Writer(server.port, book, random.Random(rng.random())) for book in books]
     for writer in writers:
         writer.start()
     yield

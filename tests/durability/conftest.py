@@ -12,12 +12,17 @@ from tests.durability.client import Ledger
 WRITERS = 8
 
 
+@pytest.fixture(scope="session")
+def chance_seed() -> int:
+    """What all chance in these tests comes from: SYNAP_SEED=... makes the same choices."""
+    return int(os.environ.get("SYNAP_SEED") or random.SystemRandom().randrange(2**32))
+
+
 @pytest.fixture
-def rng() -> random.Random:
-    """Chance that can be had again: SYNAP_SEED=... makes the same choices."""
-    seed = int(os.environ.get("SYNAP_SEED") or random.SystemRandom().randrange(2**32))
-    print(f"run again with SYNAP_SEED={seed}")
-    return random.Random(seed)
+def rng(chance_seed: int) -> random.Random:
+    """Chance that can be had again."""
+    print(f"run again with SYNAP_SEED={chance_seed}")
+    return random.Random(chance_seed)
 
 
 @pytest.fixture

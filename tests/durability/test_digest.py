@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -17,17 +20,25 @@ from synap.commands import TABLE
 from synap.commands.dispatcher import Dispatcher, Limits
 from synap.commands.executor import CLOCK, TRANSACTION, Executor
 from synap.commands.state import State
-from tests.durability.payloads import RARE, READS, WRITES
+from tests.payloads.improviser import Improviser, Repertoire, repertoire
+from tests.payloads.strategies import NAMESPACES, READS, commands
 from tests.support import FakeClock, Harness
 
 IDEMPOTENCY_KEYS = ["first", "second", "third", "fourth"]
 EVICT = "kv.evict"
-# Chance, and counters that begin anew with a server.
-UNREPEATABLE = [b'"key.randomkey"', b'"kv.stats"']
+# They tell what begins anew with a server, what depends on how a value came about, and where the journal is.
+UNREPEATABLE = [
+    f'"{name}"'.encode() for name in READS if name.endswith((".stats", ".usage")) or name.startswith("admin.")
+]
+ADVANCES_SECS = [5.0, 0.4, 1.0, 2.0, 100.0, 86_400.0, -3.0]
 MEMORY_POLICIES = ["allkeys-lru", "volatile-lru", "volatile-ttl", "noeviction"]
+HISTORY_STEPS = 400
+# To compare is to look at every key, and what has expired is then gone: not after every step.
+COMPARED = 0.1
+HISTORY_LIMITS = [Limits(), *(Limits(memory_bytes=5_000, memory_policy=policy) for policy in MEMORY_POLICIES)]
 
-thorough = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-brief = settings(thorough, max_examples=30)
+thorough = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+brief = settings(thorough, max_examples=40)
 
 
 @dataclass(frozen=True)
@@ -54,26 +65,8 @@ class Advance:
 
 Step = Request | Advance
 
-
-def _commands() -> st.SearchStrategy[dict[str, Any]]:
-    names = [command.name for command in TABLE.public() if command.writes and command.name in WRITES]
-    often = [name for name in names if name not in RARE]
-    return st.sampled_from(often * 3 + names + list(READS)).flatmap(
-        lambda name: st.fixed_dictionaries({"command": st.just(name), "payload": (WRITES | READS)[name]})
-    )
-
-
-commands = _commands()
 idempotency: st.SearchStrategy[dict[str, str]] = st.one_of(
     st.just({}), st.just({}), st.sampled_from(IDEMPOTENCY_KEYS).map(lambda key: {"idempotency_key": key})
-)
-entries = st.builds(lambda command, key: command | key, commands, idempotency)
-batches = st.builds(
-    lambda batch, key: batch | key,
-    st.fixed_dictionaries(
-        {"type": st.just("batch"), "commands": st.lists(entries, max_size=5), "atomic": st.booleans()}
-    ),
-    idempotency,
 )
 
 
@@ -87,14 +80,34 @@ def _request(request: dict[str, Any]) -> Request:
     )
 
 
-requests = st.one_of(commands, commands, commands, entries, batches).map(_request)
-advances = st.sampled_from([5.0, 0.4, 1.0, 2.0, 100.0, 86_400.0, -3.0]).map(Advance)
-step = st.one_of(advances, requests, requests, requests)
-# Lists of lists: a single list would mostly be too short for its steps to meet.
-steps = st.lists(st.lists(step, min_size=3, max_size=12), min_size=1, max_size=8).map(lambda runs: list(chain(*runs)))
+advances = st.sampled_from(ADVANCES_SECS).map(Advance)
+
+
+@cache
+def _run(namespace: str) -> st.SearchStrategy[list[Step]]:
+    """Steps that are mostly about one type."""
+    entries = st.builds(lambda command, key: command | key, commands(namespace), idempotency)
+    batches = st.builds(
+        lambda batch, key: batch | key,
+        st.fixed_dictionaries(
+            {"type": st.just("batch"), "commands": st.lists(entries, max_size=5), "atomic": st.booleans()}
+        ),
+        idempotency,
+    )
+    requests = st.one_of(*[commands(namespace)] * 3, entries, batches).map(_request)
+    return st.lists(st.one_of(advances, requests, requests, requests), min_size=3, max_size=12)
+
+
+def _runs(namespaces: list[str]) -> st.SearchStrategy[list[Step]]:
+    """Lists of lists: a single list would mostly be too short for its steps to meet."""
+    runs = st.lists(st.sampled_from(namespaces).flatmap(_run), min_size=1, max_size=8)
+    return runs.map(lambda found: list(chain(*found)))
+
+
+steps = st.lists(st.sampled_from(NAMESPACES), min_size=1, max_size=3).flatmap(_runs)
 limits = st.one_of(
     st.just(Limits()),
-    st.builds(Limits, memory_bytes=st.sampled_from([900, 1_300]), memory_policy=st.sampled_from(MEMORY_POLICIES)),
+    st.builds(Limits, memory_bytes=st.sampled_from([1_300, 5_000]), memory_policy=st.sampled_from(MEMORY_POLICIES)),
 )
 
 
@@ -103,7 +116,7 @@ def _take(harness: Harness, step: Step) -> dict[str, Any]:
     if isinstance(step, Advance):
         harness.clock.advance(step.seconds)
         return {}
-    body = harness.dispatcher.answer(step.body).body
+    body = harness.answer(step.body).body
     assert b'"INTERNAL_ERROR"' not in body
     reply: dict[str, Any] = json.loads(body)
     return reply
@@ -128,31 +141,28 @@ def _from_snapshot(harness: Harness, lsn: int) -> Executor:
     return after
 
 
-def test_every_write_command_is_drawn_from() -> None:
-    """A new command needs a strategy in payloads.py, or nothing here would hold for it."""
-    assert {command.name for command in TABLE.public() if command.writes} == set(WRITES)
-    assert set(READS) <= {command.name for command in TABLE.public() if not command.writes}
-
-
-def _check_that_all_ways_lead_to_the_same_state(steps: list[Step], limits: Limits, data: st.DataObject) -> None:
-    harness = Harness(limits)
-    for step in steps:
-        _take(harness, step)
+def _check_that_all_ways_lead_to_the_same_state(harness: Harness, lsn: int) -> None:
+    """As it is, replayed, restored from a snapshot, and restored from one made after record `lsn`."""
     now = harness.clock.now()
     live = _content(harness.state, now)
-    replayed, restored = harness.replayed(), harness.restored()
-    lsn = data.draw(st.integers(0, len(harness.log.records)), "LSN of the snapshot")
-    ways = [replayed, restored, _from_snapshot(harness, lsn)]
-    for executor in ways:
+    for executor in (harness.replayed(), harness.restored(), _from_snapshot(harness, lsn)):
         assert _content(executor.state, now) == live
         assert executor.digest(now) == harness.digest()
         assert executor.state.lsn == len(harness.log.records)
 
 
+def _check_steps(steps: list[Step], limits: Limits, data: st.DataObject) -> None:
+    harness = Harness(limits)
+    for step in steps:
+        _take(harness, step)
+    lsn = data.draw(st.integers(0, len(harness.log.records)), "LSN of the snapshot")
+    _check_that_all_ways_lead_to_the_same_state(harness, lsn)
+
+
 @thorough
 @given(steps=steps, limits=limits, data=st.data())
 def test_live_replayed_and_restored_states_are_the_same(steps: list[Step], limits: Limits, data: st.DataObject) -> None:
-    _check_that_all_ways_lead_to_the_same_state(steps, limits, data)
+    _check_steps(steps, limits, data)
 
 
 @pytest.mark.soak
@@ -162,7 +172,7 @@ def test_live_replayed_and_restored_states_are_the_same(steps: list[Step], limit
 def test_live_replayed_and_restored_states_are_the_same_in_the_long_run(
     steps: list[Step], limits: Limits, data: st.DataObject
 ) -> None:
-    _check_that_all_ways_lead_to_the_same_state(steps, limits, data)
+    _check_steps(steps, limits, data)
 
 
 @brief
@@ -175,10 +185,15 @@ def test_a_restored_state_answers_from_there_on_as_the_live_one_does(
     for step in steps:
         _take(live, step)
     lsn = data.draw(st.integers(0, len(live.log.records)), "LSN of the snapshot")
+    _check_answers(live, lsn, later)
+
+
+def _check_answers(live: Harness, lsn: int, later: Iterable[Step]) -> None:
+    """A server restored from a snapshot after record `lsn` answers as `live` does."""
     restored = _harness_on(_from_snapshot(live, lsn), live.clock)
     for step in later:
         if isinstance(step, Advance) or not any(name in step.body for name in UNREPEATABLE):
-            assert _told(_take(restored, step)) == _told(_take(live, step))
+            assert _told(_take(restored, step)) == _told(_take(live, step)), step
 
 
 def _told(reply: dict[str, Any]) -> dict[str, Any]:
@@ -264,6 +279,71 @@ def test_a_repeated_request_with_an_idempotency_key_changes_nothing(steps: list[
                 assert harness.digest() == before
             names = ("status", "payload", "results", "error")
             assert [again.get(name) for name in names] == [reply.get(name) for name in names]
+
+
+# Long histories: some things take a while to come about. What hypothesis can shrink, it finds in shorter ones.
+
+HISTORIES = [60, pytest.param(1_000, marks=[pytest.mark.soak, pytest.mark.timeout(1200)])]
+
+
+@pytest.fixture(scope="module")
+def known(chance_seed: int) -> Repertoire:
+    """Payloads of every command."""
+    return repertoire(TABLE.public(), chance_seed)
+
+
+@pytest.fixture
+def improviser(known: Repertoire) -> Improviser:
+    """Makes up histories."""
+    return Improviser(known)
+
+
+def _improvised(improviser: Improviser, rng: random.Random) -> Step:
+    match rng.randrange(12):
+        case 0:
+            return Advance(rng.choice(ADVANCES_SECS))
+        case 1:
+            entries = [improviser.next(rng) for _ in range(rng.randint(1, 5))]
+            return _request({"type": "batch", "commands": entries, "atomic": rng.random() < 0.7})
+        case 2:
+            return _request(improviser.next(rng) | {"idempotency_key": rng.choice(IDEMPOTENCY_KEYS)})
+        case _:
+            return _request(improviser.next(rng))
+
+
+@pytest.mark.parametrize("histories", HISTORIES)
+def test_in_a_long_history_live_replayed_and_restored_states_are_the_same_all_along(
+    improviser: Improviser, rng: random.Random, histories: int
+) -> None:
+    for _ in range(histories):
+        harness, follower = Harness(rng.choice(HISTORY_LIMITS)), Executor(TABLE, State())
+        for _ in range(HISTORY_STEPS):
+            _take(harness, _improvised(improviser, rng))
+            if rng.random() < COMPARED:
+                _follow(harness, follower)
+        _check_that_all_ways_lead_to_the_same_state(harness, rng.randint(0, len(harness.log.records)))
+
+
+def _follow(harness: Harness, follower: Executor) -> None:
+    """Apply to `follower` the records it has not seen yet; then it is as `harness` is."""
+    for record in harness.log.records[follower.state.lsn :]:
+        follower.apply(record)
+    now = harness.clock.now()
+    if follower.digest(now) != harness.digest():
+        assert _content(follower.state, now) == _content(harness.state, now)
+        pytest.fail("the digests differ where the content does not")
+
+
+@pytest.mark.parametrize("histories", HISTORIES)
+def test_in_a_long_history_a_restored_state_answers_as_the_live_one_does(
+    improviser: Improviser, rng: random.Random, histories: int
+) -> None:
+    for _ in range(histories):
+        live = Harness()
+        for _ in range(HISTORY_STEPS // 2):
+            _take(live, _improvised(improviser, rng))
+        lsn = rng.randint(0, len(live.log.records))
+        _check_answers(live, lsn, (_improvised(improviser, rng) for _ in range(HISTORY_STEPS)))
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-lru", "volatile-ttl"])

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synap.engines.keyspace import Keyspace, Tally
+from synap.engines.keyspace import CHUNK_BYTES, Keyspace, Tally
 from synap.errors import WrongType
 from tests.engines.pile import Pile
 
@@ -346,9 +346,14 @@ def test_a_keyspace_loaded_from_its_chunks_is_the_same(writes: Writes, chunk_key
     assert observed(loaded, NOW) == observed(keyspace, NOW)
 
 
+def test_large_values_end_a_chunk_early() -> None:
+    keyspace = filled(a=bytes(CHUNK_BYTES // 2), b=bytes(CHUNK_BYTES // 2), c=b"1", d=b"2")
+    assert [[key for _, key, _, _ in rows] for rows in keyspace.dump(100)] == [["a", "b"], ["c", "d"]]
+
+
 _GROWTH = """
 import gc, sys
-from synap.engines.keyspace import Keyspace, Tally
+from synap.engines.keyspace import CHUNK_BYTES, Keyspace, Tally
 
 def resident():
     gc.collect()

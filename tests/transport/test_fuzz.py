@@ -46,7 +46,8 @@ CHECKS = [not_a_server_error, status_code_conformance, response_schema_conforman
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with ServerProcess(tmp_path_factory.mktemp("fuzz") / "data") as running:
+    brief = {"SYNAP_LIMITS_MAX_WAIT_SECS": "0.01"}
+    with ServerProcess(tmp_path_factory.mktemp("fuzz") / "data", env=brief) as running:
         yield running
 
 
@@ -210,7 +211,7 @@ def checked(body: bytes) -> Any:
 
 def check_sound(harness: Harness) -> None:
     """The next request works, and the journal tells the same story as the state."""
-    assert checked(harness.dispatcher.answer(b'{"command":"kv.dbsize"}').body)["status"] == "success"
+    assert checked(harness.answer(b'{"command":"kv.dbsize"}').body)["status"] == "success"
     assert harness.replayed().digest(harness.clock.now()) == harness.digest()
 
 
@@ -226,7 +227,7 @@ def check_sound(harness: Harness) -> None:
 def test_no_body_upsets_the_dispatcher(bodies: list[bytes]) -> None:
     harness = Harness()
     for body in bodies:
-        checked(harness.dispatcher.answer(body).body)
+        checked(harness.answer(body).body)
     check_sound(harness)
 
 
@@ -237,7 +238,7 @@ def test_no_payload_upsets_its_command(name: str, data: st.DataObject) -> None:
     harness = Harness()
     seeded = data.draw(st.lists(REQUESTS, max_size=3))
     for request in [*seeded, *data.draw(st.lists(of_command(name), min_size=1, max_size=4))]:
-        checked(harness.dispatcher.answer(json.dumps(request).encode()).body)
+        checked(harness.answer(json.dumps(request).encode()).body)
     check_sound(harness)
 
 
@@ -249,7 +250,7 @@ def test_no_payload_upsets_its_command(name: str, data: st.DataObject) -> None:
 def test_no_header_upsets_the_dispatcher(body: bytes, idempotency_key: str, ack: str) -> None:
     harness = Harness()
     for _ in range(2):
-        checked(harness.dispatcher.answer(body, idempotency_key, ack).body)
+        checked(harness.answer(body, idempotency_key, ack).body)
     check_sound(harness)
 
 
@@ -289,7 +290,7 @@ def test_no_messagepack_upsets_the_dispatcher(requests: list[Any]) -> None:
 def test_whatever_json_stored_messagepack_can_read(bodies: list[bytes], request: dict[str, Any]) -> None:
     harness = Harness()
     for body in bodies:
-        checked(harness.dispatcher.answer(body).body)
+        checked(harness.answer(body).body)
     keys = harness.call("kv.keys")["keys"]
     for asked in ({"command": "kv.mget", "payload": {"keys": keys or ["a"]}}, {"command": "kv.keys"}):
         reply = msgspec.msgpack.decode(harness.dispatcher.answer_packed(msgspec.msgpack.encode(asked)).body)

@@ -1,0 +1,155 @@
+"""Sets against a naive twin: a Python set, and the order its members came in."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from functools import reduce
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from synap.engines.chance import Chance
+from synap.engines.sets import Members, Set, difference, intersection, union
+from tests.engines.twins import (
+    MACHINE_SETTINGS,
+    chances,
+    check_bookkeeping,
+    chi_square,
+    crowds,
+    in_byte_order,
+    names,
+    reloaded,
+)
+
+DIGITS = "0123456789"
+# Of 9 degrees of freedom, passed by one in a thousand.
+CHI_SQUARE_MAX = 27.9
+
+
+def members_bytes(of: Set) -> int:
+    return sys.getsizeof(of.members)
+
+
+def test_members_keep_the_order_they_were_added_in() -> None:
+    held = Set.of(["b", "a", "c"])
+    assert not held.add("b")
+    held.remove("a")
+    assert held.add("a")
+    assert list(held.members) == list(reloaded(held).members) == ["b", "c", "a"]
+
+
+def test_what_is_picked_stays_and_what_is_popped_goes() -> None:
+    held = Set.of(DIGITS)
+    assert len(held.sample(4, Chance(1))) == 4
+    assert len(held.picks(40, Chance(2))) == 40
+    assert held.sample(99, Chance(3)) == list(DIGITS)
+    assert len(held) == 10
+    assert sorted(held.pop(99, Chance(4))) == list(DIGITS)
+    assert len(held) == 0
+    assert held.picks(3, Chance(5)) == held.sample(3, Chance(5)) == held.pop(3, Chance(5)) == []
+
+
+def test_the_same_seed_picks_the_same_members_whatever_order_they_came_in() -> None:
+    one, other = Set.of("abcdefgh"), Set.of("hgfedcba")
+    for pick in (Set.picks, Set.sample, Set.pop):
+        assert pick(one, 3, Chance(7)) == pick(other, 3, Chance(7))
+
+
+@pytest.mark.parametrize("pick", [Set.picks, Set.sample, Set.pop])
+def test_every_member_has_the_same_chance(pick: Callable[[Set, int, Chance], list[str]]) -> None:
+    found = Counter(member for seed in range(1_500) for member in pick(Set.of(DIGITS), 2, Chance(seed)))
+    assert chi_square(found[digit] for digit in DIGITS) < CHI_SQUARE_MAX
+
+
+def test_a_copy_goes_its_own_way() -> None:
+    held = Set.of("abc")
+    copied = held.copy()
+    copied.pop(2, Chance(1))
+    copied.add("d")
+    assert list(held.members) == list(held.after(None, "")) == ["a", "b", "c"]
+
+
+@given(st.lists(st.lists(names), min_size=1, max_size=4))
+def test_sets_are_combined_as_python_combines_them(given_: list[list[str]]) -> None:
+    members = [Set.of(one).members for one in given_]
+    sets = [set(one) for one in given_]
+    assert set(intersection(members)) == reduce(set.intersection, sets)
+    assert set(union(members)) == reduce(set.union, sets)
+    assert set(difference(members)) == reduce(set.difference, sets)
+
+
+def test_combining_changes_no_set() -> None:
+    members: list[Members] = [Set.of("ab").members, Set.of("bc").members]
+    for combine in (intersection, union, difference):
+        combine(members)["z"] = None
+    assert [list(one) for one in members] == [["a", "b"], ["b", "c"]]
+
+
+class AgainstTwin(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = Set()
+        self.twin: list[str] = []
+
+    @initialize(crowd=crowds)
+    def begin(self, crowd: list[str]) -> None:
+        for member in crowd:
+            self.add(member)
+
+    @rule(member=names)
+    def add(self, member: str) -> None:
+        assert self.held.add(member) == (member not in self.twin)
+        if member not in self.twin:
+            self.twin.append(member)
+
+    @rule(member=names)
+    def remove(self, member: str) -> None:
+        assert self.held.remove(member) == (member in self.twin)
+        if member in self.twin:
+            self.twin.remove(member)
+
+    @rule(count=st.integers(0, 4) | st.just(50), seed=chances)
+    def pop(self, count: int, seed: int) -> None:
+        popped = self.held.pop(count, Chance(seed))
+        assert len(popped) == min(count, len(self.twin))
+        for member in popped:
+            self.twin.remove(member)
+
+    @rule(count=st.integers(0, 20), seed=chances)
+    def pick(self, count: int, seed: int) -> None:
+        sample, picks = self.held.sample(count, Chance(seed)), self.held.picks(count, Chance(seed))
+        assert len(sample) == len(set(sample)) == min(count, len(self.twin))
+        assert len(picks) == (count if self.twin else 0)
+        assert {*sample, *picks} <= set(self.twin)
+
+    @rule(after=st.none() | names, prefix=names)
+    def page(self, after: str | None, prefix: str) -> None:
+        assert list(self.held.after(after, prefix)) == in_byte_order(self.twin, after, prefix)
+        assert list(self.held.after(None, "")) == in_byte_order(self.twin)
+
+    @rule()
+    def restart(self) -> None:
+        self.held = reloaded(self.held)
+
+    @rule()
+    def go_on_with_a_copy(self) -> None:
+        original, self.held = self.held, self.held.copy()
+        original.pop(len(original), Chance(0))
+
+    @invariant()
+    def holds_what_the_twin_holds(self) -> None:
+        assert list(self.held.members) == self.twin
+        assert len(self.held) == len(self.twin)
+        check_bookkeeping(self.held, members_bytes)
+
+    def teardown(self) -> None:
+        self.held.pop(len(self.twin), Chance(0))
+        assert self.held.used_bytes() - members_bytes(self.held) == Set().used_bytes() - members_bytes(Set())
+
+
+TestAgainstTwin = AgainstTwin.TestCase
+TestAgainstTwin.settings = MACHINE_SETTINGS

@@ -1,0 +1,51 @@
+"""What the tests of collections against a naive twin share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import msgspec
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from synap.engines.collection import Collection
+
+C = TypeVar("C", bound=Collection)
+
+# In UTF-16, and as escaped JSON, U+FFFF would come after the astral ones.
+NAMES = ["", "a", "aa", "ab", "b", "B", "a\0", "é", "éa", "\uffff", "\U0001f600", "\U0001f600a", "10", "9"]
+# A fresh string each time, as every request brings its own: strings remember that they were encoded.
+names = st.sampled_from(NAMES).map(lambda name: name.encode().decode())
+# Some machines begin with nothing, some with so many names that their order is kept.
+crowds = st.sampled_from([[], [f"n{number:02}" for number in range(70)]])
+chances = st.integers(0, 2**64 - 1)
+
+MACHINE_SETTINGS = settings(max_examples=80, stateful_step_count=40, deadline=None)
+
+
+def in_byte_order(given: Any, after: str | None = None, prefix: str = "") -> list[str]:
+    """The names that `after` of a collection should give."""
+    chosen = (n for n in given if n.startswith(prefix) and (after is None or n.encode() > after.encode()))
+    return sorted(chosen, key=str.encode)
+
+
+def reloaded(collection: C) -> C:
+    """The collection as a snapshot brings it back."""
+    packed = msgspec.msgpack.encode(collection.dump())
+    return type(collection).load(msgspec.msgpack.decode(packed))
+
+
+def check_bookkeeping(collection: C, container_bytes: Callable[[C], int]) -> None:
+    """The content must come back from a snapshot, and count for as much then; containers may keep some slack."""
+    again = reloaded(collection)
+    assert msgspec.msgpack.encode(again.dump()) == msgspec.msgpack.encode(collection.dump())
+    assert len(again) == len(collection)
+    assert collection.used_bytes() - container_bytes(collection) == again.used_bytes() - container_bytes(again)
+
+
+def chi_square(observed: Iterable[int]) -> float:
+    """How far counts are from being all alike."""
+    counts = list(observed)
+    expected = sum(counts) / len(counts)
+    return sum((count - expected) ** 2 / expected for count in counts)
