@@ -1,6 +1,6 @@
 """`python -m benchmarks [part ...]`: measure, print a table a part, and write them all to a file if asked.
 
-Timings never fail a run; servers that answer wrongly do. On two cores a whole run takes about three minutes.
+Timings never fail a run; servers that answer wrongly do. On two cores a whole run takes about five minutes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rich.console import Console
 
 from benchmarks import report, servers
 from benchmarks.load import LoadFailed
-from benchmarks.parts import batches, commands, fsync, memory, recovery
+from benchmarks.parts import batches, collections, commands, fsync, memory, recovery
 from benchmarks.parts.recovery import NoSnapshot
 from benchmarks.report import Table
 from benchmarks.rounds import Plan
@@ -29,11 +29,12 @@ PARTS: dict[str, Callable[[Plan], Table]] = {
     "commands": commands.run,
     "fsync": fsync.run,
     "batches": batches.run,
+    "collections": collections.run,
     "memory": memory.run,
     "recovery": recovery.run,
 }
 SPINNER_HZ = 1  # drawing takes CPU time from what is measured
-NEED_WRK = {"commands", "fsync", "batches"}
+NEED_WRK = {"commands", "fsync", "batches", "collections"}
 
 
 def main() -> int:

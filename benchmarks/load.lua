@@ -1,5 +1,6 @@
 -- Requests for wrk, all made in `init` so that sending one costs a table lookup.
--- Arguments: kind (command, batch or url), requests in the pool, keys, commands in a batch, percent of writes.
+-- Arguments: kind (command, batch, url or template), requests in the pool, different keys or numbers, commands in a
+-- batch, percent of writes, and the template: a request with __rand_int__ where a random number goes.
 -- The seed is fixed: every server is sent the same keys in the same order.
 
 local VALUE = "abc"
@@ -38,6 +39,10 @@ function init(args)
          pool[i] = wrk.format("GET", pick(url))
       elseif kind == "command" then
          pool[i] = post(pick(entry))
+      elseif kind == "template" then
+         pool[i] = post((args[6]:gsub("__rand_int__", function()
+            return string.format("%012d", math.random(0, keys - 1))
+         end)))
       else
          local entries = {}
          for j = 1, batch do

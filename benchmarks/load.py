@@ -14,12 +14,16 @@ import resource
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection
+from itertools import islice
 from pathlib import Path
+from typing import Any, TypeVar
 
 from benchmarks.servers import Server, http, machine_cpu_secs
+
+T = TypeVar("T")
 
 LOAD_LUA = Path(__file__).with_name("load.lua")
 KEYS = 100_000
@@ -31,6 +35,8 @@ POOL_REQUESTS_MIN = 1_000
 FILL_BATCH = 1_000
 TIMEOUT_SECS = 60
 REDIS_BENCHMARK_FIRST_REQUESTS = 20_000
+RANDOM = "__rand_int__"
+"""Stands for a random number of twelve digits in a command, as redis-benchmark has it."""
 
 
 class LoadFailed(Exception):
@@ -52,17 +58,21 @@ class Sample:
 
 @dataclass(frozen=True)
 class Workload:
-    """What wrk sends: single commands, batches, or the URLs of webdis."""
+    """What wrk sends: single commands, batches, the URLs of webdis, or a template with RANDOM in it."""
 
     kind: str = "command"
     batch: int = 1
     write_share: float = WRITE_SHARE
     connections: int = CONNECTIONS
+    template: str = ""
+    numbers: int = KEYS
+    """How many different random numbers there are."""
 
     def arguments(self) -> list[str]:
         """For load.lua."""
         pool = max(POOL_REQUESTS_MIN, POOL_COMMANDS // self.batch)
-        return [self.kind, str(pool), str(KEYS), str(self.batch), str(round(100 * self.write_share))]
+        shape = [self.kind, str(pool), str(self.numbers), str(self.batch), str(round(100 * self.write_share))]
+        return [*shape, self.template]
 
 
 class Meter:
@@ -101,62 +111,81 @@ def wrk(workload: Workload, seconds: int, target: Server, *behind: Server) -> Sa
     return Sample(rate, server_secs / commands * 1e6, client_us / duration_us, others_secs / elapsed_secs)
 
 
+class RedisCommand:
+    """redis-benchmark with one thread and no pipelining on one command, RANDOM being any of `numbers` numbers."""
+
+    def __init__(self, command: Sequence[str], numbers: int = KEYS) -> None:
+        self._command = list(command)
+        self._numbers = numbers
+        self._requests = REDIS_BENCHMARK_FIRST_REQUESTS
+
+    def drive(self, seconds: float, target: Server) -> Sample:
+        """Load `target` for about as long as told, judging by the time before."""
+        requests = self._requests
+        command = ["redis-benchmark", "-p", str(target.port), "-n", str(requests), "-r", str(self._numbers)]
+        meter = Meter(target)
+        output = _run([*command, "-P", "1", "-c", str(CONNECTIONS), "--csv", *self._command])
+        rows = list(csv.reader(io.StringIO(output)))
+        elapsed_secs, server_secs, client_secs, others_secs = meter.read()
+        if len(rows) < 2:
+            raise LoadFailed(f"redis-benchmark printed no result for {self._command}: {rows}")
+        rate = float(rows[-1][1])
+        self._requests = max(round(rate * seconds), 1)
+        return Sample(rate, server_secs / requests * 1e6, client_secs / elapsed_secs, others_secs / elapsed_secs)
+
+
 class RedisBenchmark:
-    """redis-benchmark with one thread and no pipelining: GETs, then SETs, weighed together as the mix."""
+    """GETs, then SETs, weighed together as the mix."""
 
     def __init__(self) -> None:
-        self._requests = {"get": REDIS_BENCHMARK_FIRST_REQUESTS, "set": REDIS_BENCHMARK_FIRST_REQUESTS}
+        self._gets, self._sets = RedisCommand(["-t", "get"]), RedisCommand(["-t", "set"])
 
     def mix(self, seconds: int, target: Server) -> Sample:
-        """Load `target` for about as long as told, judging by the time before."""
-        gets, sets = self._one("get", seconds / 2, target), self._one("set", seconds / 2, target)
+        """Load `target` for about as long as told."""
+        gets, sets = self._gets.drive(seconds / 2, target), self._sets.drive(seconds / 2, target)
         rate = 1 / (READ_SHARE / gets.commands_per_sec + WRITE_SHARE / sets.commands_per_sec)
         cpu_us = READ_SHARE * gets.server_cpu_us + WRITE_SHARE * sets.server_cpu_us
         client_busy = READ_SHARE * gets.client_busy + WRITE_SHARE * sets.client_busy
         return Sample(rate, cpu_us, client_busy, (gets.others_cpus + sets.others_cpus) / 2)
 
-    def _one(self, test: str, seconds: float, target: Server) -> Sample:
-        requests = self._requests[test]
-        command = ["redis-benchmark", "-p", str(target.port), "-t", test, "-n", str(requests), "-r", str(KEYS)]
-        meter = Meter(target)
-        rows = list(csv.reader(io.StringIO(_run([*command, "-P", "1", "-c", str(CONNECTIONS), "--csv"]))))
-        elapsed_secs, server_secs, client_secs, others_secs = meter.read()
-        if not rows or rows[-1][0].lower() != test:
-            raise LoadFailed(f"redis-benchmark printed no result for {test}: {rows}")
-        rate = float(rows[-1][1])
-        self._requests[test] = round(rate * seconds)
-        return Sample(rate, server_secs / requests * 1e6, client_secs / elapsed_secs, others_secs / elapsed_secs)
-
 
 def fill_synap(target: Server, keys: int, value: str | None = None) -> None:
     """Set the first `keys` keys, in batches; the value is the same for all or else the key's number."""
-    connection = HTTPConnection("127.0.0.1", target.port, timeout=TIMEOUT_SECS)
-    try:
-        for numbers in _chunks(keys):
-            entries = [
-                {"command": "kv.set", "payload": {"key": key(n), "value": value or numbered_value(n)}} for n in numbers
-            ]
-            body = json.dumps({"type": "batch", "commands": entries}, separators=(",", ":"))
-            connection.request("POST", "/api/v1/command", body, {"Content-Type": "application/json"})
-            answer = connection.getresponse().read()
-            if answer.count(b'"status":"success"') < len(numbers):
-                raise LoadFailed(f"a batch of kv.set was answered {answer[:500]!r}")
-    finally:
-        connection.close()
+    run_synap(target, (("kv.set", {"key": key(n), "value": value or numbered_value(n)}) for n in range(keys)))
 
 
 def fill_redis(target: Server, keys: int, value: str | None = None) -> None:
     """The same for Redis."""
+    run_redis(target, (f"SET {key(n)} {value or numbered_value(n)}" for n in range(keys)))
+
+
+def run_synap(target: Server, commands: Iterable[tuple[str, dict[str, Any]]]) -> None:
+    """Run commands in batches. Raises LoadFailed when one fails."""
+    connection = HTTPConnection("127.0.0.1", target.port, timeout=TIMEOUT_SECS)
+    try:
+        for part in _parts(commands):
+            entries = [{"command": name, "payload": payload} for name, payload in part]
+            body = json.dumps({"type": "batch", "commands": entries}, separators=(",", ":"))
+            connection.request("POST", "/api/v1/command", body, {"Content-Type": "application/json"})
+            answer = connection.getresponse().read()
+            if answer.count(b'"status":"success"') < len(entries):
+                raise LoadFailed(f"a batch was answered {answer[:500]!r}")
+    finally:
+        connection.close()
+
+
+def run_redis(target: Server, lines: Iterable[str]) -> None:
+    """Run commands that answer with one line in pipelines. Raises LoadFailed when one fails."""
     with (
         socket.create_connection(("127.0.0.1", target.port), timeout=TIMEOUT_SECS) as connection,
         connection.makefile("rb") as replies,
     ):
-        for numbers in _chunks(keys):
-            sets = (f"SET {key(n)} {value or numbered_value(n)}\r\n" for n in numbers)
-            connection.sendall("".join(sets).encode())
-            answer = replies.read(len(b"+OK\r\n") * len(numbers))
-            if answer != b"+OK\r\n" * len(numbers):
-                raise LoadFailed(f"a pipeline of SET was answered {answer[:500]!r}")
+        for part in _parts(lines):
+            connection.sendall("".join(f"{line}\r\n" for line in part).encode())
+            for line in part:
+                answer = replies.readline()
+                if answer[:1] not in (b"+", b":"):
+                    raise LoadFailed(f"{line[:100]} was answered {answer!r}")
 
 
 def key(number: int) -> str:
@@ -177,9 +206,16 @@ def check_errors(target: Server) -> None:
         raise LoadFailed(f"Synap answered with errors: {dict(errors)}")
 
 
-def _chunks(keys: int) -> Iterator[range]:
-    for start in range(0, keys, FILL_BATCH):
-        yield range(start, min(start + FILL_BATCH, keys))
+def chunks(count: int) -> Iterator[range]:
+    """The numbers below `count`, some at a time."""
+    for start in range(0, count, FILL_BATCH):
+        yield range(start, min(start + FILL_BATCH, count))
+
+
+def _parts(items: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while part := list(islice(iterator, FILL_BATCH)):
+        yield part
 
 
 def _run(command: Sequence[str]) -> str:
