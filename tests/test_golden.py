@@ -14,7 +14,10 @@ from synap.commands.state import State
 from synap.journal.recovery import recover
 
 GOLDEN = Path(__file__).parent / "golden"
-CONTENTS = {"0.1.0": "dc91753ae4520d4ca16d12636bcde13af98c5fd704dee04dc5f1dc3826da14c5"}
+CONTENTS = {
+    "0.1.0": "dc91753ae4520d4ca16d12636bcde13af98c5fd704dee04dc5f1dc3826da14c5",
+    "0.2.0": "6474c8cceed4e5bf4fd21e1b380537af4d838685105feb30a5425d7278f07a7c",
+}
 
 
 def content(executor: Executor) -> str:
