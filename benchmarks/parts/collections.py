@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks import load, report, servers
 from benchmarks.load import RedisCommand, Workload
 from benchmarks.report import Table
-from benchmarks.rounds import Contender, Plan, caveats, take_turns
+from benchmarks.rounds import CLIENT_IS_LIMIT, Contender, Plan, disturbance, take_turns
 from benchmarks.servers import Server
 
 SMALL = 1_000
@@ -82,7 +82,13 @@ def run(plan: Plan) -> Table:
         take_turns("collections", list(contenders.values()), plan, 1)
     rows = [_row(operation.name, contenders, plan.keys) for operation in OPERATIONS]
     columns = tuple(column.format(n=f"{plan.keys:,}") for column in COLUMNS)
-    return Table("Commands per second as a collection grows", columns, rows, caveats(list(contenders.values())))
+    return Table("Commands per second as a collection grows", columns, rows, _notes(list(contenders.values())))
+
+
+def _notes(contenders: list[Contender]) -> tuple[str, ...]:
+    limited = sum(contender.client_busy >= CLIENT_IS_LIMIT for contender in contenders)
+    note = f"in {limited} of {len(contenders)} measurements the client was the limit, most often redis-benchmark"
+    return (note, disturbance([sample.others_cpus for c in contenders for sample in c.samples], "round"))
 
 
 def _synap(server: Server, operation: Operation, size: int) -> Contender:

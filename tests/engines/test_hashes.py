@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import invariant, rule
 
 from synap.engines.hashes import Hash
-from tests.engines.twins import MACHINE_SETTINGS, check_bookkeeping, crowds, in_byte_order, names, reloaded
+from tests.engines.twins import MACHINE_SETTINGS, Machine, check_bookkeeping, in_byte_order, names, reloaded
 
 VALUES = st.sampled_from([b"1", b"-1.50", b"null", b'"text"', b'"%b"' % (b"x" * 100), '"é"'.encode()])
 
@@ -52,16 +52,11 @@ def test_a_copy_goes_its_own_way() -> None:
     assert list(held.after(None, "")) == ["a", "b"]
 
 
-class AgainstTwin(RuleBasedStateMachine):
+class AgainstTwin(Machine):
     def __init__(self) -> None:
         super().__init__()
         self.held = Hash()
         self.twin: dict[str, bytes] = {}
-
-    @initialize(crowd=crowds)
-    def begin(self, crowd: list[str]) -> None:
-        for field in crowd:
-            self.set_field(field, b"1")
 
     @rule(field=names, value=VALUES)
     def set_field(self, field: str, value: bytes) -> None:
@@ -93,7 +88,7 @@ class AgainstTwin(RuleBasedStateMachine):
         assert len(self.held) == len(self.twin)
         check_bookkeeping(self.held, fields_bytes)
 
-    def teardown(self) -> None:
+    def empty(self) -> None:
         for field in self.twin:
             self.held.delete(field)
         assert self.held.used_bytes() - fields_bytes(self.held) == Hash().used_bytes() - fields_bytes(Hash())

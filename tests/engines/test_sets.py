@@ -10,16 +10,16 @@ from functools import reduce
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import invariant, rule
 
 from synap.engines.chance import Chance
 from synap.engines.sets import Members, Set, difference, intersection, union
 from tests.engines.twins import (
     MACHINE_SETTINGS,
+    Machine,
     chances,
     check_bookkeeping,
     chi_square,
-    crowds,
     in_byte_order,
     names,
     reloaded,
@@ -89,16 +89,11 @@ def test_combining_changes_no_set() -> None:
     assert [list(one) for one in members] == [["a", "b"], ["b", "c"]]
 
 
-class AgainstTwin(RuleBasedStateMachine):
+class AgainstTwin(Machine):
     def __init__(self) -> None:
         super().__init__()
         self.held = Set()
         self.twin: list[str] = []
-
-    @initialize(crowd=crowds)
-    def begin(self, crowd: list[str]) -> None:
-        for member in crowd:
-            self.add(member)
 
     @rule(member=names)
     def add(self, member: str) -> None:
@@ -146,7 +141,7 @@ class AgainstTwin(RuleBasedStateMachine):
         assert len(self.held) == len(self.twin)
         check_bookkeeping(self.held, members_bytes)
 
-    def teardown(self) -> None:
+    def empty(self) -> None:
         self.held.pop(len(self.twin), Chance(0))
         assert self.held.used_bytes() - members_bytes(self.held) == Set().used_bytes() - members_bytes(Set())
 

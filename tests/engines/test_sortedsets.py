@@ -9,11 +9,11 @@ from collections.abc import Iterable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import invariant, rule
 
 from synap.engines import sortedsets
 from synap.engines.sortedsets import AGGREGATES, Bound, Ranked, Scores, SortedSet
-from tests.engines.twins import MACHINE_SETTINGS, NAMES, check_bookkeeping, crowds, in_byte_order, names, reloaded
+from tests.engines.twins import MACHINE_SETTINGS, NAMES, Machine, check_bookkeeping, in_byte_order, names, reloaded
 
 INF = math.inf
 SMALLEST, LARGEST = 5e-324, sys.float_info.max
@@ -98,7 +98,7 @@ def test_what_is_no_bound_is_refused_with_what_was_given(text: str) -> None:
     assert repr(text) in str(raised.value)
 
 
-class AgainstTwin(RuleBasedStateMachine):
+class AgainstTwin(Machine):
     def __init__(self) -> None:
         super().__init__()
         self.held = SortedSet()
@@ -107,11 +107,6 @@ class AgainstTwin(RuleBasedStateMachine):
     def drop(self, ranked: list[Ranked]) -> None:
         for _, member in ranked:
             del self.twin[member]
-
-    @initialize(crowd=crowds)
-    def begin(self, crowd: list[str]) -> None:
-        for member in crowd:
-            self.put(member, 1.0)
 
     @rule(member=names, score=scores_)
     def put(self, member: str, score: float) -> None:
@@ -166,7 +161,7 @@ class AgainstTwin(RuleBasedStateMachine):
         assert len(self.held) == len(self.twin)
         check_bookkeeping(self.held, scores_bytes)
 
-    def teardown(self) -> None:
+    def empty(self) -> None:
         self.held.remove_ranks(0, len(self.twin))
         assert self.held.rank("a") is None
         assert self.held.used_bytes() - scores_bytes(self.held) == SortedSet().used_bytes() - scores_bytes(SortedSet())

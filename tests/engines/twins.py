@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import msgspec
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize
 
+from synap.engines import collection, hashes, lists, sortedsets
 from synap.engines.collection import Collection
 
 C = TypeVar("C", bound=Collection)
@@ -17,11 +20,41 @@ C = TypeVar("C", bound=Collection)
 NAMES = ["", "a", "aa", "ab", "b", "B", "a\0", "é", "éa", "\uffff", "\U0001f600", "\U0001f600a", "10", "9"]
 # A fresh string each time, as every request brings its own: strings remember that they were encoded.
 names = st.sampled_from(NAMES).map(lambda name: name.encode().decode())
-# Some machines begin with nothing, some with so many names that their order is kept.
-crowds = st.sampled_from([[], [f"n{number:02}" for number in range(70)]])
 chances = st.integers(0, 2**64 - 1)
 
 MACHINE_SETTINGS = settings(max_examples=80, stateful_step_count=40, deadline=None)
+
+
+class Machine(RuleBasedStateMachine):
+    """A collection beside its twin. In half of the runs it takes the form of a large one from four elements on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._patch = pytest.MonkeyPatch()
+
+    @initialize(early=st.booleans())
+    def take_the_form_of_a_large_one(self, early: bool) -> None:
+        if early:
+            for module, limit in _LIMITS_OF_SMALL_ONES:
+                self._patch.setattr(module, limit, 3)
+
+    def empty(self) -> None:
+        """Take everything out at the end of a run; what is left then must be that of a new one."""
+        raise NotImplementedError
+
+    def teardown(self) -> None:
+        try:
+            self.empty()
+        finally:
+            self._patch.undo()
+
+
+_LIMITS_OF_SMALL_ONES = [
+    (collection, "_FEW_NAMES"),
+    (hashes, "_RECORD_FIELDS_MAX"),
+    (lists, "_SHORT_MAX"),
+    (sortedsets, "_SHORT_MAX"),
+]
 
 
 def in_byte_order(given: Any, after: str | None = None, prefix: str = "") -> list[str]:
