@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from synap.clock import Millis
-from synap.commands.collections import TypeStats, existing_or_new, stats_of
+from synap.commands.collections import TypeStats, existing_or_new, settled, stats_of
 from synap.commands.state import State
 from synap.commands.table import NoPayload, command, unchanged
 from synap.commands.types import Int64, Key, Keys, Length, Payload, Result
@@ -47,10 +47,8 @@ def setbit(state: State, payload: SetBit, now: Millis) -> Previous:
     bitmap = existing_or_new(state, payload.key, Bitmap, now)
     length = len(bitmap)
     previous = bitmap.setbit(payload.offset, payload.value)
-    if previous == payload.value and len(bitmap) == length:
-        return unchanged(Previous(previous))
-    state.keyspace.settle(payload.key, bitmap, now)
-    return Previous(previous)
+    is_changed = previous != payload.value or len(bitmap) > length
+    return settled(state, payload.key, bitmap, now, Previous(previous), is_changed)
 
 
 class GetBit(Payload):
@@ -243,10 +241,7 @@ def bitfield(state: State, payload: BitField, now: Millis) -> FieldValues:
             bitmap.set(field, new)
             is_changed = True
         values.append(old if operation.op == "set" and new is not None else new)
-    if not is_changed:
-        return unchanged(FieldValues(values))
-    state.keyspace.settle(payload.key, bitmap, now)
-    return FieldValues(values)
+    return settled(state, payload.key, bitmap, now, FieldValues(values), is_changed)
 
 
 @command("bitmap.stats", routes=("GET /bitmap/stats",), cost="O(1)", since="0.2")

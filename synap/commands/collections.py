@@ -9,7 +9,7 @@ import msgspec
 
 from synap.clock import Millis
 from synap.commands.state import State
-from synap.commands.table import nothing_yet
+from synap.commands.table import nothing_yet, unchanged
 from synap.commands.types import Key, Payload, Result, check_either
 from synap.engines.arrivals import Topic
 from synap.engines.collection import Collection
@@ -89,3 +89,11 @@ def stats_of(state: State, kind: type[Collection], now: Millis) -> TypeStats:
 def existing_or_new(state: State, key: str, kind: type[C], now: Millis) -> C:
     """The collection at `key`, or an empty one that is not stored yet. Raises WrongType."""
     return state.keyspace.typed(key, kind, now) or kind()
+
+
+def settled(state: State, key: str, held: Collection, now: Millis, result: R, changed: object) -> R:
+    """The result of a write; what it did to a collection is settled, or marked as no change when `changed` is falsy."""
+    if not changed:
+        return unchanged(result)
+    state.keyspace.settle(key, held, now)
+    return result

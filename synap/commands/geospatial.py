@@ -12,9 +12,9 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 
 from synap.clock import Millis
-from synap.commands.collections import MemberOrMembers, existing_or_new
+from synap.commands.collections import MemberOrMembers, existing_or_new, settled
 from synap.commands.state import State
-from synap.commands.table import command, unchanged
+from synap.commands.table import command
 from synap.commands.types import Key, Payload, Result, check_either
 from synap.engines import geo
 from synap.engines.geo import LATITUDE_MAX, LONGITUDE_MAX, METRES_PER_UNIT, Area, Box, Circle, Point
@@ -91,10 +91,7 @@ def geoadd(state: State, payload: Add, now: Millis) -> AddResult:
         added += old is None
         moved += old is not None
     result: AddResult = AddResult(added + moved if payload.ch else added)
-    if not added + moved:
-        return unchanged(result)
-    state.keyspace.settle(payload.key, held, now)
-    return result
+    return settled(state, payload.key, held, now, result, added + moved)
 
 
 class TwoMembers(Payload):

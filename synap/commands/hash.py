@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from synap.clock import Millis
 from synap.commands import paging
-from synap.commands.collections import TypeStats, existing_or_new, stats_of
+from synap.commands.collections import TypeStats, existing_or_new, settled, stats_of
 from synap.commands.state import State
 from synap.commands.table import NoPayload, command, unchanged
 from synap.commands.types import (
@@ -208,10 +208,7 @@ def del_(state: State, payload: FieldOrFields, now: Millis) -> Deleted:
     """Delete fields; a hash without any is gone."""
     fields = existing_or_new(state, payload.key, Hash, now)
     deleted = sum([fields.delete(field) for field in payload.names()])
-    if not deleted:
-        return unchanged(Deleted(0))
-    state.keyspace.settle(payload.key, fields, now)
-    return Deleted(deleted)
+    return settled(state, payload.key, fields, now, Deleted(deleted), deleted)
 
 
 class Increment(Payload):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from synap.clock import Millis
-from synap.commands.collections import BlockingPop, Removed, TypeStats, existing_or_new, stats_of
+from synap.commands.collections import BlockingPop, Removed, TypeStats, existing_or_new, settled, stats_of
 from synap.commands.state import State
 from synap.commands.table import NoPayload, command, unchanged
 from synap.commands.types import (
@@ -251,10 +251,7 @@ def rem(state: State, payload: Remove, now: Millis) -> Removed:
     """Remove values equal to one, compared as JSON values."""
     held = existing_or_new(state, payload.key, List, now)
     removed = held.remove(bytes(payload.value), payload.count)
-    if not removed:
-        return unchanged(Removed(0))
-    state.keyspace.settle(payload.key, held, now)
-    return Removed(removed)
+    return settled(state, payload.key, held, now, Removed(removed), removed)
 
 
 class Insert(Payload):
@@ -369,10 +366,7 @@ def _push(state: State, payload: Push, now: Millis, *, left: bool, only_existing
 def _pop(state: State, payload: Pop, now: Millis, *, left: bool) -> Values:
     held = existing_or_new(state, payload.key, List, now)
     popped = held.pop(payload.count, left=left)
-    if not popped:
-        return unchanged(Values([]))
-    state.keyspace.settle(payload.key, held, now)
-    return Values.of(popped)
+    return settled(state, payload.key, held, now, Values.of(popped), popped)
 
 
 def _blocking_pop(state: State, payload: BlockingPop, now: Millis, *, left: bool) -> BlockingPopResult:

@@ -14,6 +14,7 @@ from synap.commands.collections import (
     Removed,
     TypeStats,
     existing_or_new,
+    settled,
     stats_of,
 )
 from synap.commands.state import State
@@ -39,10 +40,7 @@ def add(state: State, payload: MemberOrMembers, now: Millis) -> Added:
     """Add members."""
     held = existing_or_new(state, payload.key, Set, now)
     added = sum([held.add(member) for member in payload.names()])
-    if not added:
-        return unchanged(Added(0))
-    state.keyspace.settle(payload.key, held, now)
-    return Added(added)
+    return settled(state, payload.key, held, now, Added(added), added)
 
 
 @command(
@@ -58,10 +56,7 @@ def rem(state: State, payload: MemberOrMembers, now: Millis) -> Removed:
     """Remove members; a set without any is gone."""
     held = existing_or_new(state, payload.key, Set, now)
     removed = sum([held.remove(member) for member in payload.names()])
-    if not removed:
-        return unchanged(Removed(0))
-    state.keyspace.settle(payload.key, held, now)
-    return Removed(removed)
+    return settled(state, payload.key, held, now, Removed(removed), removed)
 
 
 class IsMemberResult(Result):
@@ -113,10 +108,7 @@ def pop(state: State, payload: Pop, now: Millis) -> Members:
     """Take out members at random."""
     held = existing_or_new(state, payload.key, Set, now)
     popped = held.pop(payload.count, Chance(payload.seed or 0))
-    if not popped:
-        return unchanged(Members([]))
-    state.keyspace.settle(payload.key, held, now)
-    return Members(popped)
+    return settled(state, payload.key, held, now, Members(popped), popped)
 
 
 class RandomMember(Seeded):

@@ -16,11 +16,12 @@ from synap.commands.collections import (
     Removed,
     TypeStats,
     existing_or_new,
+    settled,
     stats_of,
 )
 from synap.commands.scores import Score, Scored, ScoredMembers, ScoreRange, shown
 from synap.commands.state import State
-from synap.commands.table import NoPayload, command, unchanged
+from synap.commands.table import NoPayload, command
 from synap.commands.types import UNSET, Int64, Key, KeyOnly, Payload, PopCount, Result, Unset, check_either
 from synap.engines.collection import span
 from synap.engines.sortedsets import SortedSet
@@ -114,10 +115,7 @@ def zadd(state: State, payload: Add, now: Millis) -> AddResult:
     result: AddResult = AddResult(added + changed if payload.ch else added)
     if payload.incr:
         result.score = None if final is None else shown(final)
-    if not added + changed:
-        return unchanged(result)
-    state.keyspace.settle(payload.key, held, now)
-    return result
+    return settled(state, payload.key, held, now, result, added + changed)
 
 
 @command(
@@ -133,7 +131,7 @@ def zrem(state: State, payload: MemberOrMembers, now: Millis) -> Removed:
     """Remove members; a sorted set without any is gone."""
     held = existing_or_new(state, payload.key, SortedSet, now)
     removed = sum([held.remove(member) for member in payload.names()])
-    return _removed(state, payload.key, held, removed, now)
+    return settled(state, payload.key, held, now, Removed(removed), removed)
 
 
 class Member(Payload):
@@ -217,11 +215,9 @@ def zincrby(state: State, payload: Increment, now: Millis) -> NewScore:
     held = existing_or_new(state, payload.key, SortedSet, now)
     old, increment = held.scores.get(payload.member), float(payload.increment)
     new = increment if old is None else _sum(old, increment, "increment")
-    if new == old:
-        return unchanged(NewScore(shown(new)))
-    held.put(payload.member, new)
-    state.keyspace.settle(payload.key, held, now)
-    return NewScore(shown(new))
+    if new != old:
+        held.put(payload.member, new)
+    return settled(state, payload.key, held, now, NewScore(shown(new)), new != old)
 
 
 class RankResult(Result):
@@ -419,7 +415,7 @@ def zremrangebyrank(state: State, payload: RankRange, now: Millis) -> Removed:
     """Remove the members between two ranks, both included."""
     held = existing_or_new(state, payload.key, SortedSet, now)
     removed = held.remove_ranks(*span(payload.start, payload.stop, len(held)))
-    return _removed(state, payload.key, held, removed, now)
+    return settled(state, payload.key, held, now, Removed(removed), removed)
 
 
 @command(
@@ -435,7 +431,7 @@ def zremrangebyscore(state: State, payload: ScoreRange, now: Millis) -> Removed:
     """Remove the members with scores in a range."""
     held = existing_or_new(state, payload.key, SortedSet, now)
     removed = held.remove_ranks(*payload.ranks(held))
-    return _removed(state, payload.key, held, removed, now)
+    return settled(state, payload.key, held, now, Removed(removed), removed)
 
 
 class Scan(paging.Page):
@@ -489,10 +485,7 @@ def _paged(payload: PagedScoreRange, length: int) -> tuple[int, int]:
 def _pop(state: State, payload: Pop, now: Millis, *, highest: bool) -> ScoredMembers:
     held = existing_or_new(state, payload.key, SortedSet, now)
     popped = held.pop(payload.count, highest=highest)
-    if not popped:
-        return unchanged(ScoredMembers([]))
-    state.keyspace.settle(payload.key, held, now)
-    return ScoredMembers.of(popped)
+    return settled(state, payload.key, held, now, ScoredMembers.of(popped), popped)
 
 
 def _blocking_pop(state: State, payload: BlockingPop, now: Millis, *, highest: bool) -> BlockingPopResult:
@@ -503,10 +496,3 @@ def _blocking_pop(state: State, payload: BlockingPop, now: Millis, *, highest: b
             state.keyspace.settle(key, held, now)
             return BlockingPopResult(key, member, shown(score))
     return payload.nothing_yet(BlockingPopResult(None, None, None), SortedSet)
-
-
-def _removed(state: State, key: str, held: SortedSet, removed: int, now: Millis) -> Removed:
-    if not removed:
-        return unchanged(Removed(0))
-    state.keyspace.settle(key, held, now)
-    return Removed(removed)
