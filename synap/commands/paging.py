@@ -19,6 +19,8 @@ from synap.errors import InvalidPayload
 EXAMINED_PER_PAGE_MIN = 1_000
 EXAMINED_PER_NAME = 10
 
+_CURSOR_MARK = ">"
+
 
 class Page(Payload, kw_only=True):
     """What every scan takes: `match` is a glob, `cursor` the one of the page before."""
@@ -68,11 +70,15 @@ def _narrowed(prefix: str, match: str | None) -> str | None:
 
 
 def _encode_cursor(name: str) -> str:
-    return base64.urlsafe_b64encode(name.encode()).decode()
+    """Never empty, not even for the empty name: clients go on while there is a cursor."""
+    return base64.urlsafe_b64encode(f"{_CURSOR_MARK}{name}".encode()).decode()
 
 
 def _decode_cursor(cursor: str) -> str:
     try:
-        return base64.b64decode(cursor, altchars=b"-_", validate=True).decode()
+        decoded = base64.b64decode(cursor, altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
-        raise InvalidPayload("payload.cursor: expected the cursor of the page before", path="payload.cursor") from None
+        decoded = ""
+    if not decoded.startswith(_CURSOR_MARK):
+        raise InvalidPayload("payload.cursor: expected the cursor of the page before", path="payload.cursor")
+    return decoded.removeprefix(_CURSOR_MARK)

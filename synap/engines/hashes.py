@@ -1,7 +1,7 @@
 """Hashes: fields with JSON values, in the order the fields were first set.
 
 Small hashes are mostly records with the same fields: their names are interned, so that a million records hold each
-name once, and not counted. A hash of many fields is taken to have names of its own.
+name once. It is counted for the hash that brought it, which makes the memory of a single hash depend on the past.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 from synap.engines.collection import Collection, NameOrder, json_bytes, text_bytes
 
 # The object, its dict's head and the keyspace's reference to it.
-_BASE_BYTES = 80
-# A hash of up to this many fields is taken for a record.
+_BASE_BYTES = 110
+# A hash of up to this many fields may be a record among others.
 _RECORD_FIELDS_MAX = 64
 
 
@@ -30,6 +30,7 @@ class Hash(Collection):
         """To look at; `set` and `delete` change it."""
         self._order = NameOrder(self.fields)
         self._names_bytes = 0
+        """Of names that no other hash held when they came."""
         self._values_bytes = 0
 
     def set(self, field: str, value: bytes) -> bool:
@@ -39,10 +40,11 @@ class Hash(Collection):
             self.fields[field] = value
             self._values_bytes += len(value) - len(old)
             return False
-        if len(self.fields) < _RECORD_FIELDS_MAX:
-            field = sys.intern(field)
+        own = field.encode().decode()  # the decoder of requests shares short names itself
+        field = sys.intern(own) if len(self.fields) < _RECORD_FIELDS_MAX else own
         self.fields[field] = value
-        self._names_bytes += text_bytes(field)
+        if field is own:
+            self._names_bytes += text_bytes(field)
         self._values_bytes += json_bytes(value)
         self._order.added(field)
         return True
@@ -52,7 +54,7 @@ class Hash(Collection):
         old = self.fields.pop(field, None)
         if old is None:
             return False
-        self._names_bytes -= text_bytes(field)
+        self._names_bytes -= min(text_bytes(field), self._names_bytes)
         self._values_bytes -= json_bytes(old)
         self._order.removed(field)
         return True
@@ -66,8 +68,7 @@ class Hash(Collection):
 
     def used_bytes(self) -> int:
         """See Collection."""
-        names_bytes = self._names_bytes if len(self.fields) > _RECORD_FIELDS_MAX else 0
-        return _BASE_BYTES + sys.getsizeof(self.fields) + names_bytes + self._values_bytes
+        return _BASE_BYTES + sys.getsizeof(self.fields) + self._names_bytes + self._values_bytes
 
     def copy(self) -> Hash:
         """See Collection."""

@@ -43,8 +43,7 @@ class List(Collection):
             items.extendleft(values)
         else:
             items[:0] = values[::-1]
-        if len(items) > _SHORT_MAX and not isinstance(items, deque):
-            self._items = deque(items)
+        self._lengthened()
 
     def pop(self, count: int, *, left: bool) -> list[bytes]:
         """Take up to `count` values from an end, the outermost first."""
@@ -102,6 +101,7 @@ class List(Collection):
             return False
         self._items.insert(index + after, value)
         self._content_bytes += json_bytes(value)
+        self._lengthened()
         return True
 
     def positions(self, value: bytes, rank: int, count: int) -> list[int]:
@@ -134,6 +134,10 @@ class List(Collection):
         loaded = cls()
         loaded.push(dumped, left=False)
         return loaded
+
+    def _lengthened(self) -> None:
+        if len(self._items) > _SHORT_MAX and not isinstance(self._items, deque):
+            self._items = deque(self._items)
 
     def _indexes_of(self, value: bytes, *, backwards: bool = False) -> Iterator[int]:
         is_equal, last = equal_to(value), len(self._items) - 1

@@ -10,7 +10,7 @@ from synap.engines.chance import Chance
 from synap.engines.collection import Collection, NameOrder, text_bytes
 
 # The object, its dict's head and the keyspace's reference to it.
-_BASE_BYTES = 80
+_BASE_BYTES = 130
 
 
 class Set(Collection):

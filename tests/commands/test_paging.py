@@ -142,7 +142,15 @@ def test_a_page_with_a_rare_match_ends_after_looking_at_so_many_names() -> None:
     looked_at = iter(names)
     found, cursor = page(Page(match="*2999", count=1), lambda *_: looked_at)
     assert (found, next(looked_at)) == ([], names[EXAMINED_PER_PAGE_MIN + 1])
-    assert cursor == base64.b64encode(names[EXAMINED_PER_PAGE_MIN - 1].encode()).decode()
+    assert cursor == base64.b64encode(f">{names[EXAMINED_PER_PAGE_MIN - 1]}".encode()).decode()
+
+
+def test_a_cursor_behind_the_empty_name_is_not_empty(harness: Harness) -> None:
+    harness.call("set.add", key="k", members=["", "a"])
+    first = harness.call("set.scan", key="k", count=1)
+    assert (first["members"], first["has_more"]) == ([""], True)
+    assert harness.call("set.scan", key="k", count=1, cursor=first["cursor"])["members"] == ["a"]
+    assert first["cursor"]
 
 
 def test_a_match_without_wildcards_at_its_beginning_looks_only_at_names_that_begin_so() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from itertools import islice
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,6 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synap.engines.collection import NameOrder, json_bytes, span, text_bytes
+from synap.engines.hashes import Hash
+from synap.engines.sets import Set
+from synap.engines.sortedsets import SortedSet
 from tests.engines.twins import in_byte_order
 
 INT64_MAX, INT64_MIN = 2**63 - 1, -(2**63)
@@ -72,6 +77,28 @@ def test_an_order_that_was_cleared_begins_anew() -> None:
     names["c"] = None
     order.added("c")
     assert list(order.after(None)) == ["c"]
+
+
+@pytest.mark.parametrize("count", [2, 63, 64, 65, 1_000])
+@pytest.mark.parametrize(
+    ("held", "add", "remove"),
+    [
+        (Hash, lambda held, name: held.set(name, b"1"), Hash.delete),
+        (Set, Set.add, Set.remove),
+        (SortedSet, lambda held, name: held.put(name, -float(name)), SortedSet.remove),
+    ],
+)
+def test_names_stay_in_order_as_they_come_and_go_between_pages(held: Any, add: Any, remove: Any, count: int) -> None:
+    names, collection = [str(number) for number in range(count)], held()
+    for name in reversed(names):
+        add(collection, name)
+    assert list(collection.after(None, "")) == in_byte_order(names)
+    for name, more in zip(names[::3], range(count, 2 * count), strict=False):
+        remove(collection, name)
+        add(collection, str(more))
+        names[names.index(name)] = str(more)
+        assert list(islice(collection.after(name, ""), 2)) == in_byte_order(names, name)[:2]
+    assert list(collection.after(None, "")) == in_byte_order(names)
 
 
 @pytest.mark.parametrize("text", ["", "a", "text" * 25, "é", "né", "日本語", "\U0001f600" * 20, "a\U0001f600"])

@@ -22,7 +22,7 @@ NAMES = ["", "a", "aa", "ab", "b", "B", "a\0", "é", "éa", "\uffff", "\U0001f60
 names = st.sampled_from(NAMES).map(lambda name: name.encode().decode())
 chances = st.integers(0, 2**64 - 1)
 
-MACHINE_SETTINGS = settings(max_examples=80, stateful_step_count=40, deadline=None)
+MACHINE_SETTINGS = settings(max_examples=100, stateful_step_count=50, deadline=None)
 
 
 class Machine(RuleBasedStateMachine):

@@ -40,7 +40,7 @@ _TEXTS_BY_FIELD = {
     **dict.fromkeys(("field", "fields", "element", "elements", "prefix"), _NAMES),
     **dict.fromkeys(("member", "members", "member1", "member2"), _NAMES),
     "match": ["*", "m*", "[A-n]", "?", "none"],
-    "cursor": ["bQ==", "YQ=="],
+    "cursor": ["Pm0=", "PmE="],
     "min": ["-inf", "(1", "0"],
     "max": ["+inf", "(1", "2"],
     "type": ["u8", "i5", "u1", "i1", "i64", "u63"],
