@@ -25,6 +25,7 @@ from typing import Any, TypeVar, cast
 
 from synap.clock import Millis
 from synap.engines.arrivals import Arrivals
+from synap.engines.chunks import chunked
 from synap.engines.collection import Collection, NameOrder, string_bytes
 from synap.errors import WrongType
 
@@ -40,9 +41,6 @@ RECENCY_OVERHEAD_BYTES = 90
 # The expiry heap keeps stale pairs until they surface; past this many times the live ones it is rebuilt.
 STALE_EXPIRY_FACTOR = 2
 STALE_EXPIRY_SLACK = 1_000
-
-CHUNK_BYTES = 16 * 1024 * 1024
-"""Memory of the values in a chunk of a dump that ends it."""
 
 STRING = "string"
 _BYTES_OVERHEAD = sys.getsizeof(b"")
@@ -61,10 +59,10 @@ class Tally:
 class Keyspace:
     """All keys of one server. Methods that look at a key take `now` and see only what is alive then."""
 
-    def __init__(self, types: Iterable[type[Collection]] = ()) -> None:
+    def __init__(self, types: Iterable[type[Collection]] = (), arrivals: Arrivals | None = None) -> None:
         self._type_names: dict[type, str] = {bytes: STRING} | {kind: kind.type_name for kind in types}
         self._types = {name: kind for kind, name in self._type_names.items()}
-        self.arrivals = Arrivals()
+        self.arrivals = Arrivals() if arrivals is None else arrivals
         """Told of every new key, as the topic (class of the value, key)."""
         self._entries: dict[str, Value] = {}
         self.expires: dict[str, Millis] = {}
@@ -338,17 +336,7 @@ class Keyspace:
 
         A chunk ends early when its values are large, so that neither it nor the memory to make it grows too big.
         """
-        rows: list[Any] = []
-        used_bytes = 0
-        for key in self._order.all():
-            value = self._entries[key]
-            rows.append((self._type_names[type(value)], key, _dumped(value), self.expires.get(key)))
-            used_bytes += _counted_bytes(value)
-            if len(rows) == chunk_keys or used_bytes >= CHUNK_BYTES:
-                yield rows
-                rows, used_bytes = [], 0
-        if rows:
-            yield rows
+        return chunked(self._rows(), chunk_keys)
 
     def load(self, rows: list[Any]) -> None:
         """Add the rows of one chunk of `dump`."""
@@ -364,6 +352,13 @@ class Keyspace:
         for key in self.keys(now):
             value = self._entries[key]
             yield (key, self._type_names[type(value)], _dumped(value), self.expires.get(key))
+
+    def _rows(self) -> Iterator[tuple[Any, int]]:
+        """The rows of a dump, and the memory each takes."""
+        for key in self._order.all():
+            value = self._entries[key]
+            row = (self._type_names[type(value)], key, _dumped(value), self.expires.get(key))
+            yield row, _counted_bytes(value)
 
     def _insert(self, key: str, value: Value, kind: type) -> None:
         self._entries[key] = value

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synap.engines.keyspace import CHUNK_BYTES, Keyspace, Tally
+from synap.engines.chunks import CHUNK_BYTES
+from synap.engines.keyspace import Keyspace, Tally
 from synap.errors import WrongType
 from tests.engines.pile import Pile
 
@@ -353,7 +354,8 @@ def test_large_values_end_a_chunk_early() -> None:
 
 _GROWTH = """
 import gc, sys
-from synap.engines.keyspace import CHUNK_BYTES, Keyspace, Tally
+from synap.engines.chunks import CHUNK_BYTES
+from synap.engines.keyspace import Keyspace, Tally
 
 def resident():
     gc.collect()

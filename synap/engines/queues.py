@@ -1,0 +1,586 @@
+"""Queues of messages that are leased to consumers until they acknowledge them.
+
+A message is in one state at a time:
+
+    publish ─▶ delayed ─▶ ready ─▶ leased ─▶ acknowledged and gone
+                  ▲         ▲         │
+                  └─────────┴─ failed ┴─▶ dead
+
+1. Ready messages come by priority (9 first), then by sequence number; one that is taken back finds its old place.
+2. A delivery fails when its lease runs out (at the deadline itself), when it is given back, or when its holder goes.
+   The message rests as the retry policy says and comes again, until it has failed more than `max_retries` times.
+3. A message whose time to live is over dies as soon as it is not leased; that goes before the limit of deliveries.
+4. Dead messages are kept apart, in order of death, or dropped where the queue keeps none.
+5. What time changes happens in `Queues.advance`, in the order of its time, as of the moment it was due: however
+   often it is called on the way to `now`, the result is the same. `Queues.find` calls it, so a queue is up to date.
+
+Costs: every operation on a message O(log n), n being the messages of the queue. Purging and removing is O(n).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Iterator, KeysView
+from itertools import chain, islice
+from typing import Any, Literal
+
+import msgspec
+from sortedcontainers import SortedList
+
+from synap.clock import Millis
+from synap.engines.arrivals import Arrivals
+from synap.engines.chunks import chunked
+from synap.engines.collection import text_bytes
+from synap.engines.queue_config import QueueConfig
+from synap.engines.queue_ledger import Ledger, Moment
+from synap.engines.queue_message import NO_HEADERS, Message, Reason, Stage, with_death
+
+Outcome = Literal["requeued", "dead_lettered", "dropped"]
+
+DEDUP_WINDOW_MS = 5 * 60 * 1000
+
+# Measured on CPython 3.11: what each takes beside texts and the content of messages.
+_DEAD_BYTES = 115
+_DEDUP_BYTES = 200
+_HOLDER_BYTES = 300
+_HELD_BYTES = 50
+_QUEUE_BYTES = 1_000
+_LINE_BYTES = 800
+
+_COUNTERS = ("published_total", "consumed_total", "acked_total", "nacked_total", "dead_lettered_total")
+# In the place of a sequence number: the oldest entry that recognises duplicates is to be forgotten.
+_DEDUP = 0
+
+Row = tuple[Any, ...]
+
+
+class Lease:
+    """Stands in a topic (Lease, name of the queue, holder) for the end of a lease."""
+
+
+class Queues:
+    """All queues of one server."""
+
+    def __init__(self, arrivals: Arrivals) -> None:
+        self._queues: dict[str, Queue] = {}
+        self._by_serial: dict[int, Queue] = {}
+        self._last_serial = 0
+        self._ledger = Ledger(arrivals, self._is_live)
+
+    @property
+    def next_due(self) -> float:
+        """No message changes by time before this; one may then."""
+        return self._ledger.next_due
+
+    @property
+    def used_bytes(self) -> int:
+        """Estimated memory of all queues."""
+        return self._ledger.used_bytes
+
+    def find(self, name: str, now: Millis) -> Queue | None:
+        """The queue as it is at `now`; None when there is none."""
+        if self._ledger.next_due <= now:
+            self.advance(now)
+        return self._queues.get(name)
+
+    def create(self, name: str, config: QueueConfig) -> Queue:
+        """A new queue under a name that is free."""
+        self._last_serial += 1
+        return self._insert(name, self._last_serial, config)
+
+    def remove(self, name: str) -> None:
+        """Drop a queue that is there, with all it holds."""
+        queue = self._queues.pop(name)
+        del self._by_serial[queue.serial]
+        queue.close()
+
+    def names(self) -> list[str]:
+        """The names of all queues, sorted."""
+        return sorted(self._queues)
+
+    def advance(self, now: Millis, limit: int | None = None) -> int:
+        """Let happen up to `limit` (default all) changes that time brings until `now`; returns how many."""
+        changes = 0
+        while self._ledger.next_due <= now and (limit is None or changes < limit):
+            moment = self._ledger.pop()
+            if self._is_live(moment):
+                at, serial, seq = moment
+                self._by_serial[serial].come_to(seq, at)
+                changes += 1
+        return changes
+
+    def dump(self, chunk_rows: int) -> Iterator[list[Any]]:
+        """The content in chunks of up to `chunk_rows` rows; one ends early when its messages are large."""
+        return chunked(self._rows(), chunk_rows)
+
+    def load(self, rows: list[Any]) -> None:
+        """Add the rows of one chunk of `dump`."""
+        for kind, *row in rows:
+            if kind == "serial":
+                (self._last_serial,) = row
+            elif kind == "queue":
+                serial, name, config, last_seq, counters = row
+                self._insert(name, serial, msgspec.convert(config, QueueConfig)).restore(last_seq, counters)
+            elif kind == "message":
+                serial, *fields = row
+                self._by_serial[serial].restore_message(Message(*fields))
+            elif kind == "dedup":
+                serial, dedup_id, seq, until = row
+                self._by_serial[serial].restore_dedup(dedup_id, seq, until)
+            else:
+                raise LookupError(f"this version knows no rows of kind {kind!r}")
+
+    def canonical(self, now: Millis) -> Iterator[Any]:
+        """The content at `now` as data: equal histories give equal sequences."""
+        self.advance(now)
+        for row, _ in self._rows():
+            yield row
+
+    def _rows(self) -> Iterator[tuple[Row, int]]:
+        """Rows of a dump, and about how much memory each takes."""
+        yield ("serial", self._last_serial), 0
+        for name in self.names():
+            yield from self._queues[name].rows()
+
+    def _insert(self, name: str, serial: int, config: QueueConfig) -> Queue:
+        queue = Queue(name, serial, config, self._ledger)
+        self._queues[name] = self._by_serial[serial] = queue
+        return queue
+
+    def _is_live(self, moment: Moment) -> bool:
+        at, serial, seq = moment
+        queue = self._by_serial.get(serial)
+        return queue is not None and queue.changes_at(seq) == at
+
+
+class Queue:
+    """One queue as of the time it was found at."""
+
+    def __init__(self, name: str, serial: int, config: QueueConfig, ledger: Ledger) -> None:
+        self.name = name
+        self.serial = serial
+        """No other queue has it, not even one of the same name after this one is gone."""
+        self.config = config
+        """To be replaced as a whole; what has happened by then stays."""
+        self.depth = 0
+        """How many messages are ready."""
+        self.delayed = 0
+        self.in_flight = 0
+        self.published_total = 0
+        """Without those replayed."""
+        self.consumed_total = 0
+        self.acked_total = 0
+        self.nacked_total = 0
+        self.dead_lettered_total = 0
+        self._last_seq = 0
+        self._messages: dict[int, Message] = {}
+        """All but the dead, by sequence number and in that order."""
+        self._ready: dict[int, SortedList] = {}
+        """Sequence numbers by priority, the highest first; only priorities that were ever used."""
+        self._dead: OrderedDict[int, Message] = OrderedDict()
+        self._dedup: OrderedDict[str, tuple[int, Millis]] = OrderedDict()
+        """Sequence number, and when it will be forgotten; all are kept equally long, so the oldest is the first."""
+        self._held: dict[str, set[int]] = {}
+        self._ledger = ledger
+        self._id_prefix = f"msg_{serial:x}_"
+        ledger.content_bytes += self._own_bytes
+
+    # Publishing
+
+    @property
+    def room(self) -> int | None:
+        """How many more messages it takes; None when there is no limit. Those that come back are always taken."""
+        max_depth = self.config.max_depth
+        return None if max_depth is None else max(max_depth - self.depth - self.delayed, 0)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it takes no new messages."""
+        return self.room == 0
+
+    def message_id(self, message: Message) -> str:
+        """What clients call the message."""
+        return f"{self._id_prefix}{message.seq:x}"
+
+    def duplicate_of(self, dedup_id: str, now: Millis) -> tuple[str, int] | None:
+        """Message id and sequence number of what was published with the `dedup_id` in the last five minutes."""
+        entry = self._dedup.get(dedup_id)
+        if entry is None or entry[1] <= now:
+            return None
+        return f"{self._id_prefix}{entry[0]:x}", entry[0]
+
+    def publish(
+        self,
+        body: bytes,
+        *,
+        is_json: bool,
+        priority: int,
+        headers: bytes,
+        now: Millis,
+        delay_ms: Millis = 0,
+        ttl_ms: Millis | None = None,
+        dedup_id: str | None = None,
+    ) -> Message:
+        """Add a message that lives for `ttl_ms` (at least 1; default the queue's) once its delay is over.
+
+        The queue must have room, and the `dedup_id` must not be that of a duplicate.
+        """
+        ready_at = now + delay_ms
+        message = self._add(body, is_json, priority, headers, now, self._expiry(ready_at, ttl_ms))
+        self._line_up(message, now, ready_at)
+        self.published_total += 1
+        if dedup_id is not None:
+            self._remember(dedup_id, message.seq, now + DEDUP_WINDOW_MS)
+        return message
+
+    # Looking at what is ready
+
+    def position(self, seq: int) -> int | None:
+        """When it is this message's turn: 1 is the next to be leased; None unless it is ready."""
+        message = self._messages.get(seq)
+        if message is None or message.state != "ready":
+            return None
+        before = sum(len(line) for priority, line in self._ready.items() if priority > message.priority)
+        line = self._ready[message.priority]
+        if line[-1] == seq:  # as after every publish
+            return before + len(line)
+        return before + int(line.bisect_left(seq)) + 1
+
+    def peek(self, count: int) -> list[Message]:
+        """The next `count` messages to be leased."""
+        return [self._messages[seq] for seq in islice(chain.from_iterable(self._ready.values()), count)]
+
+    def oldest_ready_at(self) -> Millis | None:
+        """When the oldest ready message was published; None when none is ready."""
+        first = [line[0] for line in self._ready.values() if line]
+        return self._messages[min(first)].published_at if first else None
+
+    def purge(self) -> int:
+        """Drop what is ready or delayed; returns how many messages."""
+        gone = [message for message in self._messages.values() if message.state != "leased"]
+        self._messages = {seq: message for seq, message in self._messages.items() if message.state == "leased"}
+        self._ledger.content_bytes -= sum(message.used_bytes for message in gone) + _LINE_BYTES * len(self._ready)
+        self._ready.clear()
+        self.depth = self.delayed = 0
+        self._ledger.unschedule(sum(message.changes_at is not None for message in gone))
+        return len(gone)
+
+    # Delivering
+
+    def lease(self, count: int, deadline: Millis, holder: str | None) -> list[Message]:
+        """Hand out up to `count` messages until `deadline`, which is ahead."""
+        leased = self.peek(count)
+        for message in leased:
+            self._leave(message)
+            message.deliveries += 1
+            message.holder = holder
+            self._enter(message, "leased", deadline)
+        self.consumed_total += len(leased)
+        return leased
+
+    def leased(self, message_id: str) -> Message | None:
+        """The message with this id if it is in flight."""
+        message = self._named(message_id, self._messages)
+        return message if message is not None and message.state == "leased" else None
+
+    def in_flight_of(self, holder: str) -> int:
+        """How many messages a holder has in flight."""
+        return len(self._held.get(holder, ()))
+
+    def holders(self) -> KeysView[str]:
+        """Those who have messages in flight. O(1)."""
+        return self._held.keys()
+
+    def ack(self, message: Message) -> None:
+        """A leased message is done with."""
+        self._leave(message)
+        self._forget(message)
+        self.acked_total += 1
+
+    def extend(self, message: Message, deadline: Millis) -> None:
+        """Let the lease of a leased message run until `deadline`, which is ahead."""
+        self._ledger.unschedule()
+        message.due = deadline
+        self._ledger.schedule(deadline, self.serial, message.seq)
+
+    def give_back(self, message: Message, now: Millis, delay_ms: Millis | None) -> Outcome:
+        """The delivery of a leased message has failed; it rests for `delay_ms`, None: as the retry policy says."""
+        self.nacked_total += 1
+        return self._fail(message, now, delay_ms)
+
+    def reject(self, message: Message, now: Millis) -> Outcome:
+        """A leased message is not to be delivered again."""
+        self.nacked_total += 1
+        self._leave(message)
+        return self._die(message, "rejected", now)
+
+    def release(self, holder: str, now: Millis) -> int:
+        """The deliveries to a holder have failed, and what it has in flight comes again at once; returns how many."""
+        seqs = sorted(self._held.get(holder, ()))
+        for seq in seqs:
+            self._fail(self._messages[seq], now, 0)
+        return len(seqs)
+
+    # Dead letters
+
+    @property
+    def dlq_depth(self) -> int:
+        """How many dead letters are kept."""
+        return len(self._dead)
+
+    def dead_letters(self, count: int) -> list[Message]:
+        """The `count` dead letters that died first."""
+        return list(islice(self._dead.values(), count))
+
+    def dead_letter(self, message_id: str) -> Message | None:
+        """The dead letter with this id."""
+        return self._named(message_id, self._dead)
+
+    def replay(self, dead: Message, now: Millis) -> Message:
+        """Publish a dead letter anew, with the headers that tell of its death; it is none any longer."""
+        self._forget_dead(dead)
+        expires_at = self._expiry(now)
+        replayed = self._add(dead.body, dead.is_json, dead.priority, dead.headers, now, expires_at)
+        self._enter(replayed, "ready")
+        return replayed
+
+    def purge_dead(self) -> int:
+        """Drop the dead letters; returns how many."""
+        count = len(self._dead)
+        self._ledger.content_bytes -= sum(dead.used_bytes for dead in self._dead.values()) + _DEAD_BYTES * count
+        self._dead.clear()
+        return count
+
+    # For Queues
+
+    def changes_at(self, seq: int) -> Millis | None:
+        """When time will change a message; None if never, or when it is gone."""
+        if seq == _DEDUP:
+            return next(iter(self._dedup.values()))[1] if self._dedup else None
+        message = self._messages.get(seq)
+        return None if message is None else message.changes_at
+
+    def come_to(self, seq: int, at: Millis) -> None:
+        """It is `at`, when time changes a message."""
+        if seq == _DEDUP:
+            self._forget_oldest_dedup()
+            return
+        message = self._messages[seq]
+        if message.state == "leased":
+            self._fail(message, at, None)
+            return
+        self._leave(message)
+        if message.expires_at is not None and message.expires_at <= at:
+            self._die(message, "expired", at)
+        else:
+            self._enter(message, "ready")
+
+    def close(self) -> None:
+        """The queue is removed: give back all it takes, and tell those who wait."""
+        self.purge()
+        self.purge_dead()
+        for message in list(self._messages.values()):
+            self._leave(message)
+            self._forget(message)
+        if self._dedup:
+            self._ledger.content_bytes -= sum(map(_dedup_size, self._dedup))
+            self._dedup.clear()
+            self._ledger.unschedule()
+        self._ledger.content_bytes -= self._own_bytes
+        self._ledger.note((Queue, self.name))
+
+    def rows(self) -> Iterator[tuple[Row, int]]:
+        """Rows of a dump, and about how much memory each takes."""
+        counters = {name: getattr(self, name) for name in _COUNTERS}
+        config = msgspec.to_builtins(self.config)
+        yield ("queue", self.serial, self.name, config, self._last_seq, counters), 0
+        for message in chain(self._messages.values(), self._dead.values()):
+            yield ("message", self.serial, *msgspec.structs.astuple(message)), message.used_bytes
+        for dedup_id, entry in self._dedup.items():
+            yield ("dedup", self.serial, dedup_id, *entry), _dedup_size(dedup_id)
+
+    def restore(self, last_seq: int, counters: dict[str, int]) -> None:
+        """Take over from a dump what `restore_message` and `restore_dedup` do not tell."""
+        self._last_seq = last_seq
+        for name in _COUNTERS:
+            setattr(self, name, counters[name])
+
+    def restore_message(self, message: Message) -> None:
+        """Add a message of a dump."""
+        self._keep(message)
+        if message.state == "dead":
+            del self._messages[message.seq]
+            self._bury(message)
+        else:
+            self._enter(message, message.state, message.due)
+
+    def restore_dedup(self, dedup_id: str, seq: int, until: Millis) -> None:
+        """Add an entry of a dump that recognises duplicates."""
+        self._remember(dedup_id, seq, until)
+
+    # Changing state
+
+    def _enter(self, message: Message, state: Stage, due: Millis | None = None) -> None:
+        """Give a state to a message that has left its last one."""
+        message.state, message.due = state, due
+        if state == "ready":
+            self.depth += 1
+            self._line(message.priority).add(message.seq)
+            self._ledger.note((Queue, self.name))
+        elif state == "delayed":
+            self.delayed += 1
+        else:
+            self.in_flight += 1
+            if message.holder is not None:
+                # The messages of a holder share the text of its name.
+                message.holder = sys.intern(message.holder)
+                self._hold(message.holder, message.seq)
+        at = message.changes_at
+        if at is not None:
+            self._ledger.schedule(at, self.serial, message.seq)
+
+    def _leave(self, message: Message) -> None:
+        """Take a message out of its state."""
+        if message.state == "ready":
+            self.depth -= 1
+            line = self._ready[message.priority]
+            if line[0] == message.seq:  # as for every lease
+                del line[0]
+            else:
+                line.remove(message.seq)
+        elif message.state == "delayed":
+            self.delayed -= 1
+        else:
+            self.in_flight -= 1
+            if message.holder is not None:
+                self._let_go(message.holder, message.seq)
+                message.holder = None
+        if message.changes_at is not None:
+            self._ledger.unschedule()
+
+    def _line_up(self, message: Message, now: Millis, ready_at: Millis) -> None:
+        if ready_at > now:
+            self._enter(message, "delayed", ready_at)
+        else:
+            self._enter(message, "ready")
+
+    def _fail(self, message: Message, at: Millis, delay_ms: Millis | None) -> Outcome:
+        """End a lease in vain."""
+        self._leave(message)
+        config = self.config
+        if message.expires_at is not None and message.expires_at <= at:
+            return self._die(message, "expired", at)
+        if config.max_retries and message.deliveries > config.max_retries:
+            return self._die(message, "delivery_limit", at)
+        rest_ms = config.retry.delay_ms(message.deliveries) if delay_ms is None else delay_ms
+        self._line_up(message, at, at + rest_ms)
+        return "requeued"
+
+    def _die(self, message: Message, reason: Reason, at: Millis) -> Outcome:
+        """Put a message that has left its state among the dead."""
+        self._forget(message)
+        if not self.config.dead_letter:
+            return "dropped"
+        message.state, message.due = "dead", None
+        message.headers = with_death(message.headers, reason, at)
+        self._ledger.content_bytes += message.used_bytes
+        self._bury(message)
+        self.dead_lettered_total += 1
+        return "dead_lettered"
+
+    def _bury(self, message: Message) -> None:
+        self._dead[message.seq] = message
+        self._ledger.content_bytes += _DEAD_BYTES
+
+    # Books
+
+    @property
+    def _own_bytes(self) -> int:
+        return _QUEUE_BYTES + text_bytes(self.name)
+
+    def _line(self, priority: int) -> SortedList:
+        line = self._ready.get(priority)
+        if line is None:
+            lines = self._ready | {priority: SortedList()}
+            self._ready = dict(sorted(lines.items(), reverse=True))
+            line = self._ready[priority]
+            self._ledger.content_bytes += _LINE_BYTES
+        return line
+
+    def _add(
+        self, body: bytes, is_json: bool, priority: int, headers: bytes, now: Millis, expires_at: Millis | None
+    ) -> Message:
+        """A new message that is in no state yet."""
+        self._last_seq += 1
+        message = Message(self._last_seq, priority, body, is_json, headers, now, expires_at)
+        self._keep(message)
+        return message
+
+    def _expiry(self, ready_at: Millis, ttl_ms: Millis | None = None) -> Millis | None:
+        ttl_ms = self.config.message_ttl_ms if ttl_ms is None else ttl_ms
+        return None if ttl_ms is None else ready_at + ttl_ms
+
+    def _keep(self, message: Message) -> None:
+        """Take a message into the books."""
+        if message.headers == NO_HEADERS:
+            message.headers = NO_HEADERS
+        self._messages[message.seq] = message
+        self._ledger.content_bytes += message.used_bytes
+
+    def _forget(self, message: Message) -> None:
+        """Take a message that has left its state off the books."""
+        del self._messages[message.seq]
+        if not self._messages:
+            # A table keeps the size it once had; one that has held a million messages is worth giving back.
+            self._messages = {}
+        self._ledger.content_bytes -= message.used_bytes
+
+    def _forget_dead(self, dead: Message) -> None:
+        del self._dead[dead.seq]
+        self._ledger.content_bytes -= dead.used_bytes + _DEAD_BYTES
+
+    def _named(self, message_id: str, messages: dict[int, Message]) -> Message | None:
+        """The one of `messages` that goes by this id, letter for letter."""
+        if not message_id.startswith(self._id_prefix):
+            return None
+        try:
+            message = messages.get(int(message_id[len(self._id_prefix) :], 16))
+        except ValueError:
+            return None
+        return message if message is not None and self.message_id(message) == message_id else None
+
+    def _hold(self, holder: str, seq: int) -> None:
+        held = self._held.get(holder)
+        if held is None:
+            held = self._held[holder] = set()
+            self._ledger.content_bytes += _HOLDER_BYTES + text_bytes(holder)
+        held.add(seq)
+        self._ledger.content_bytes += _HELD_BYTES
+
+    def _let_go(self, holder: str, seq: int) -> None:
+        held = self._held[holder]
+        held.remove(seq)
+        self._ledger.content_bytes -= _HELD_BYTES
+        if not held:
+            del self._held[holder]
+            self._ledger.content_bytes -= _HOLDER_BYTES + text_bytes(holder)
+        self._ledger.note((Lease, self.name, holder))
+
+    def _remember(self, dedup_id: str, seq: int, until: Millis) -> None:
+        if not self._dedup:
+            self._ledger.schedule(until, self.serial, _DEDUP)
+        self._dedup[dedup_id] = (seq, until)
+        self._ledger.content_bytes += _dedup_size(dedup_id)
+
+    def _forget_oldest_dedup(self) -> None:
+        dedup_id, _ = self._dedup.popitem(last=False)
+        self._ledger.content_bytes -= _dedup_size(dedup_id)
+        self._ledger.unschedule()
+        at = self.changes_at(_DEDUP)
+        if at is not None:
+            self._ledger.schedule(at, self.serial, _DEDUP)
+
+
+def _dedup_size(dedup_id: str) -> int:
+    return _DEDUP_BYTES + text_bytes(dedup_id)
