@@ -1,8 +1,9 @@
-"""The one clock: wall time in milliseconds that never runs backwards.
+"""The one clock: wall time in milliseconds that never runs backwards, and never stands still for long.
 
 A wall clock can be set back, and a restart or a failover can land on a slower one. Commands are decided
 from `now`, so time that ran backwards would bring an expired key back to life; `advance_to` lifts the
-floor to the newest time the journal holds.
+floor to the newest time the journal holds. Behind that floor time goes on at half the pace of the wall
+clock until that has caught up: leases and delays take longer then, but they end.
 """
 
 from __future__ import annotations
@@ -25,10 +26,21 @@ class Clock:
         """The moment of this tick, 0 before anybody has asked."""
         self._source = source
         self._floor: Millis = 0
+        self._shown: Millis = 0
+        """What the wall clock showed the last time, 0 before anybody has asked."""
+        self._passed = 0
+        """What has passed on the wall clock, behind the floor, and is not counted yet."""
 
     def now(self) -> Millis:
         """Unix milliseconds, at least every value returned before."""
-        self._floor = max(self._floor, self._source() // 1_000_000)
+        wall = self._source() // 1_000_000
+        if wall >= self._floor:
+            self._floor = wall
+        elif self._shown:
+            self._passed += max(wall - self._shown, 0)
+            self._floor += self._passed // 2
+            self._passed %= 2
+        self._shown = wall
         return self._floor
 
     def hold(self) -> Millis:

@@ -65,6 +65,40 @@ class Limits(_Section, frozen=True):
     """How long a request may take to arrive once it has begun."""
     idle_timeout_secs: Seconds = 300.0
     """How long a connection may stay open between requests."""
+    outbox_messages: Positive = 10_000
+    """How many pub/sub messages may wait for a client that reads too slowly."""
+    outbox_bytes: Positive = 16 * MIB
+
+
+class Queues(_Section, frozen=True):
+    """What new queues are like, unless they say otherwise."""
+
+    auto_create: bool = True
+    """Publishing to a queue that is not there creates it."""
+    max_depth: NotNegative = 0
+    """0: no limit."""
+    ack_deadline_secs: Seconds = 30.0
+    max_retries: NotNegative = 3
+    """0: no limit."""
+    message_ttl_secs: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """0: messages live until they are acknowledged."""
+    dead_letter: bool = True
+
+
+class Streams(_Section, frozen=True):
+    """How long new rooms keep their events, in each partition; 0: for ever."""
+
+    max_events: NotNegative = 0
+    max_bytes: NotNegative = 0
+    max_age_secs: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+
+
+class Pubsub(_Section, frozen=True):
+    """What is remembered for clients that come back, and what happens to slow ones."""
+
+    history: NotNegative = 256
+    """Messages a topic; in memory only."""
+    policy: Literal["drop_oldest", "drop_newest", "disconnect"] = "drop_oldest"
 
 
 class Log(_Section, frozen=True):
@@ -81,6 +115,9 @@ class Settings(_Section, frozen=True):
     journal: Journal = Journal()
     memory: Memory = Memory()
     limits: Limits = Limits()
+    queues: Queues = Queues()
+    streams: Streams = Streams()
+    pubsub: Pubsub = Pubsub()
     log: Log = Log()
 
 

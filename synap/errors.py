@@ -74,6 +74,48 @@ class KeyNotFound(SynapError):
     code, status = "KEY_NOT_FOUND", 404
 
 
+class NeedsWebSocket(SynapError):
+    """A subscription where nothing can be pushed to."""
+
+    code, status = "NEEDS_WEBSOCKET", 400
+
+
+class QueueNotFound(SynapError):
+    """There is no such queue."""
+
+    code, status = "QUEUE_NOT_FOUND", 404
+
+
+class RoomNotFound(SynapError):
+    """There is no such stream."""
+
+    code, status = "ROOM_NOT_FOUND", 404
+
+
+class GroupNotFound(SynapError):
+    """The stream has no such consumer group."""
+
+    code, status = "GROUP_NOT_FOUND", 404
+
+
+class MessageNotFound(SynapError):
+    """No such message, or its lease is over."""
+
+    code, status = "MESSAGE_NOT_FOUND", 404
+
+
+class QueueExists(SynapError):
+    """The queue is there already, with another configuration."""
+
+    code, status = "QUEUE_EXISTS", 409
+
+
+class RoomExists(SynapError):
+    """The stream is there already."""
+
+    code, status = "ROOM_EXISTS", 409
+
+
 class WrongType(SynapError):
     """The key holds another type; `details` names both."""
 
@@ -98,6 +140,12 @@ class OutOfRange(SynapError):
     code, status = "OUT_OF_RANGE", 422
 
 
+class InvalidOffset(SynapError):
+    """An offset outside the log."""
+
+    code, status = "INVALID_OFFSET", 422
+
+
 class Internal(SynapError):
     """A bug. `details.incident` is also in the log, beside the exception."""
 
@@ -108,6 +156,12 @@ class Unavailable(SynapError):
     """The server is starting or draining."""
 
     code, status = "UNAVAILABLE", 503
+
+
+class QueueFull(SynapError):
+    """The queue is as deep as it may be."""
+
+    code, status = "QUEUE_FULL", 507
 
 
 class MemoryLimit(SynapError):

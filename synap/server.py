@@ -12,7 +12,9 @@ import asyncio
 import errno
 import gc
 import logging
+import math
 import resource
+import secrets
 import socket
 import sys
 from collections.abc import Callable
@@ -22,19 +24,25 @@ from aiohttp import web
 
 from synap.clock import Clock
 from synap.commands import TABLE
-from synap.commands.dispatcher import SYNCED, WRITTEN, Dispatcher, Limits
+from synap.commands.dispatcher import SYNCED, WRITTEN, Dispatcher
 from synap.commands.executor import Executor
-from synap.commands.state import State
+from synap.commands.gates import Limits
+from synap.commands.state import Defaults, State
+from synap.commands.table import NoPayload
 from synap.config import Settings
 from synap.engines import eviction
+from synap.engines.pubsub import PubSub
+from synap.engines.queue_config import QueueConfig
+from synap.engines.streams import Retention
 from synap.errors import Unavailable
 from synap.journal import snapshot
 from synap.journal.committer import Committer, Fsync
 from synap.journal.directory import DirectoryLock
 from synap.journal.log import FileJournal
 from synap.journal.recovery import Progress, recover
-from synap.transport import app, pages, rest
+from synap.transport import app, event_source, pages, rest, websocket
 from synap.transport.lane import Lane
+from synap.transport.live import Live
 from synap.transport.metrics import Metrics
 
 log = logging.getLogger("synap.server")
@@ -66,12 +74,13 @@ class Server:
         self.port = settings.server.port
         self._directory = Path(settings.server.data)
         self._lock = DirectoryLock(self._directory)
-        self._state = State()
+        self._state = State(PubSub(secrets.token_hex(8), history=settings.pubsub.history))
         self._executor = Executor(TABLE, self._state)
         fsync = Fsync(settings.journal.fsync)
+        self._default_ack = SYNCED if fsync is Fsync.ALWAYS else WRITTEN
         self._journal = FileJournal(self._directory, settings.journal.segment_bytes)
-        clock = Clock()
-        self._committer = Committer(self._journal, fsync, clock.release)
+        self._clock = clock = Clock()
+        self._committer = Committer(self._journal, fsync, self._tick_over)
         self._dispatcher = Dispatcher(
             self._executor,
             self._journal,
@@ -83,10 +92,12 @@ class Server:
                 memory_policy=settings.memory.policy,
                 max_wait_secs=settings.limits.max_wait_secs,
             ),
-            SYNCED if fsync is Fsync.ALWAYS else WRITTEN,
+            self._default_ack,
         )
         self._dispatcher.refusal = Unavailable("the server is starting; GET /ready says when it takes requests")
         self._loop = asyncio.get_running_loop()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at: float = math.inf
         self._started_at = self._loop.time()
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -107,11 +118,24 @@ class Server:
             read_timeout_secs=limits.read_timeout_secs,
             idle_timeout_secs=limits.idle_timeout_secs,
         )
-        metrics = Metrics(self._dispatcher, self._state, self._journal, self._lane)
+        self._live = Live(
+            self._dispatcher,
+            self._committer,
+            self._state,
+            self._clock,
+            self._default_ack,
+            outbox_messages=limits.outbox_messages,
+            outbox_bytes=limits.outbox_bytes,
+            policy=self.settings.pubsub.policy,
+        )
+        metrics = Metrics(self._dispatcher, self._state, self._journal, self._lane, self._live)
 
         def add_routes(application: web.Application) -> None:
             rest.add_routes(application, TABLE, door)
             pages.add_routes(application, TABLE, metrics, self.health)
+            websocket.add_routes(application, self._live, limits.max_body_bytes)
+            event_source.add_routes(application, self._live)
+            application.on_shutdown.append(self._live.stop)
 
         self._runner = web.AppRunner(app.build(door, add_routes), shutdown_timeout=DRAIN_SECS_MAX)
         await self._runner.setup()
@@ -146,6 +170,9 @@ class Server:
         self._committer.start()
         self._drop_superfluous()
         self._dispatcher.ready()
+        self._dispatcher.perform("system.defaults", self._defaults())
+        self._dispatcher.perform("queue.release_sessions", NoPayload())
+        self._committer.schedule()
         self._tasks = [asyncio.create_task(self._sweep()), asyncio.create_task(self._snapshots(progress))]
         self.phase = "serving"
         return progress
@@ -177,7 +204,9 @@ class Server:
             await asyncio.sleep(0.01)
         self._lane.close()
         await self._cancel_tasks()
-        if was_serving and self._state.keyspace.expiring(0):
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if was_serving and self._state.next_due < math.inf:
             self._dispatcher.record_time()
         try:
             await self._committer.close()
@@ -188,7 +217,9 @@ class Server:
         """What /health answers."""
         journal = "operational" if self._journal.failure is None else "refusing writes"
         uptime_secs = int(self._loop.time() - self._started_at)
-        return pages.health_report(self.phase, "master", uptime_secs, {"kv_store": "operational", "journal": journal})
+        components = dict.fromkeys(("kv_store", "queue_system", "event_stream", "pubsub"), "operational")
+        components["journal"] = journal
+        return pages.health_report(self.phase, "master", uptime_secs, components)
 
     def _hand_over(self, transport: asyncio.Transport, data: bytes, ended: bool) -> None:
         """Let aiohttp serve a connection from `data` on; `ended` when the client has sent its last."""
@@ -207,8 +238,41 @@ class Server:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_SECS)
-            self._dispatcher.sweep(SWEEP_KEYS_MAX)
+            self._dispatcher.tick(SWEEP_KEYS_MAX)
             self._committer.schedule()
+
+    def _tick_over(self) -> None:
+        """Let the time go on, and see to it that those who wait for what it brings are served when it does."""
+        self._clock.release()
+        next_due = self._state.queues.next_due
+        if next_due < self._alarm_at and self._dispatcher.refusal is None:
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._alarm_at = next_due
+            self._alarm = self._loop.call_later(max(next_due - self._clock.now(), 0) / 1000, self._alarmed)
+
+    def _alarmed(self) -> None:
+        self._alarm, self._alarm_at = None, math.inf
+        self._dispatcher.tick(SWEEP_KEYS_MAX)
+        self._committer.schedule()
+
+    def _defaults(self) -> Defaults:
+        queues, streams = self.settings.queues, self.settings.streams
+        return Defaults(
+            queue=QueueConfig(
+                max_depth=queues.max_depth or None,
+                ack_deadline_secs=queues.ack_deadline_secs,
+                max_retries=queues.max_retries,
+                message_ttl_secs=queues.message_ttl_secs or None,
+                dead_letter=queues.dead_letter,
+            ),
+            creates_queues=queues.auto_create,
+            retention=Retention(
+                max_events=streams.max_events or None,
+                max_bytes=streams.max_bytes or None,
+                max_age_secs=streams.max_age_secs or None,
+            ),
+        )
 
     async def _snapshots(self, recovered: Progress) -> None:
         """Start a snapshot whenever enough journal has been written since the last one."""

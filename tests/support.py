@@ -17,8 +17,9 @@ from typing import Any
 
 from synap.clock import Clock, Millis
 from synap.commands import TABLE
-from synap.commands.dispatcher import Dispatcher, Limits, Reply
+from synap.commands.dispatcher import Dispatcher, Reply
 from synap.commands.executor import Executor
+from synap.commands.gates import Limits
 from synap.commands.state import State
 from synap.commands.waiting import WouldBlock
 from synap.engines import eviction
@@ -47,6 +48,12 @@ class FakeClock(Clock):
 
     def advance(self, seconds: float) -> None:
         self.wall += round(seconds * 1000)
+
+    def twin(self) -> FakeClock:
+        """A clock of its own that goes on as this one would."""
+        clock = FakeClock(self.wall)
+        clock._floor, clock._shown, clock._passed = self.now(), self._shown, self._passed
+        return clock
 
 
 class MemoryLog:

@@ -1,4 +1,4 @@
-"""The clock: wall time that never runs backwards, and stands still for the length of a tick."""
+"""The clock: wall time that never runs backwards, and stands still for the length of a tick and no longer."""
 
 from __future__ import annotations
 
@@ -31,16 +31,35 @@ def test_the_default_is_the_time_of_the_machine() -> None:
     assert before <= Clock().now() <= time.time_ns() // MS
 
 
-def test_it_stands_still_while_the_wall_clock_is_behind() -> None:
+def test_behind_the_newest_time_it_goes_on_at_half_the_pace_until_the_wall_clock_has_caught_up() -> None:
+    wall = Wall(100)
+    clock = Clock(wall)
+    clock.now()
+    shown = {}
+    for wall.at in (50, 50, 51, 52, 53, 73, 90, 119, 120, 121, 150):
+        shown[wall.at] = clock.now()
+    assert shown == {50: 100, 51: 100, 52: 101, 53: 101, 73: 111, 90: 120, 119: 134, 120: 135, 121: 135, 150: 150}
+
+
+def test_set_back_again_and_again_it_stands_still_for_that_moment_only() -> None:
     wall = Wall(100)
     clock = Clock(wall)
     clock.now()
     wall.at = 50
-    assert [clock.now(), clock.now()] == [100, 100]
-    wall.at = 99
     assert clock.now() == 100
-    wall.at = 101
-    assert clock.now() == 101
+    wall.at = 40
+    assert clock.now() == 100
+    wall.at = 60
+    assert clock.now() == 110
+
+
+def test_a_clock_that_begins_behind_starts_with_the_newest_time() -> None:
+    wall = Wall(100)
+    clock = Clock(wall)
+    clock.advance_to(500)
+    assert clock.now() == 500
+    wall.at = 110
+    assert clock.now() == 505
 
 
 def test_it_can_be_lifted_to_a_newer_time_and_never_lowered() -> None:

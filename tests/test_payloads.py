@@ -17,7 +17,7 @@ from tests.support import Harness
 SEED = 20_260_502
 DRAWN = 25
 VALID_SHARE = 0.8
-SEQUENCES_MAX = 400
+SEQUENCES_MAX = 4_000
 SEQUENCE_LENGTH = 150
 
 every_command = pytest.mark.parametrize("command", TABLE.public(), ids=lambda command: command.name)

@@ -14,9 +14,16 @@ from synap.commands import (
     kv,
     list,
     memory,
+    pubsub,
+    queue,
+    queue_consuming,
+    queue_dead_letters,
     set,
     sortedset,
     sortedset_algebra,
+    stream,
+    stream_consuming,
+    system,
 )
 from synap.commands.table import TABLE
 
@@ -32,7 +39,14 @@ __all__ = [
     "kv",
     "list",
     "memory",
+    "pubsub",
+    "queue",
+    "queue_consuming",
+    "queue_dead_letters",
     "set",
     "sortedset",
     "sortedset_algebra",
+    "stream",
+    "stream_consuming",
+    "system",
 ]

@@ -21,7 +21,7 @@ class Seeded(Payload, kw_only=True):
 P = TypeVar("P", bound=Seeded)
 
 
-def draw_seed(payload: P) -> P:
+def draw_seed(payload: P, session: object) -> P:
     """The payload with a seed."""
     if payload.seed is None:
         payload.seed = secrets.randbits(_SEED_BITS)

@@ -15,9 +15,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar, cast
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 import orjson
@@ -26,15 +25,17 @@ from synap.clock import Clock, Millis
 from synap.commands import envelope, packed
 from synap.commands.envelope import Batch, Entry, decode_entry
 from synap.commands.executor import CLOCK, TRANSACTION, Bound, Call, Executor, Memory, Transaction
+from synap.commands.gates import Gates, Limits, Log
+from synap.commands.session import Session
 from synap.commands.table import NothingYet, Unchanged
-from synap.commands.waiting import Line, Wait, WouldBlock
-from synap.engines import eviction
+from synap.commands.waiting import Wait, WouldBlock
 from synap.engines.arrivals import Topic
+from synap.engines.collection import Collection
 from synap.errors import (
     DiskFull,
     Internal,
     InvalidRequest,
-    MemoryLimit,
+    NeedsWebSocket,
     PayloadTooLarge,
     SynapError,
     Unavailable,
@@ -54,29 +55,7 @@ ACKS = ("written", "synced")
 
 A = TypeVar("A")
 
-_EVICT = "kv.evict"
 encode_json = msgspec.json.Encoder().encode
-
-
-class Log(Protocol):
-    """What the dispatcher needs of a journal."""
-
-    failure: OSError | None
-    """Why the journal takes no writes at present."""
-
-    def append(self, lsn: int, time: Millis, name: bytes, payload: bytes) -> None:
-        """Take a record, to be written at the end of the tick."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Bounds on requests and on memory. 0 bytes of memory means no bound."""
-
-    max_batch: int = 10_000
-    max_key_bytes: int = 65_536
-    memory_bytes: int = 0
-    memory_policy: str = "noeviction"
-    max_wait_secs: float = 3_600.0
 
 
 class Reply(msgspec.Struct, gc=False):
@@ -156,18 +135,22 @@ class Dispatcher:
         """Set while the server starts or drains: every command is answered with it."""
         self.errors_by_code: dict[str, int] = {}
         self.bound = {name: b for name, b in executor.bound.items() if not b.command.internal}
-        self.line = Line(executor.state.keyspace.arrivals)
-        """Blocking commands that wait."""
+        self.line = executor.state.line
+        """Blocking commands that wait, and subscriptions."""
         self._executor = executor
         self._state = executor.state
         self._keyspace = executor.state.keyspace
+        self._queues = executor.state.queues
+        self._streams = executor.state.streams
         self._journal = journal
         self._clock = clock
         self._limits = limits
         self._arrived = self.line.arrived
-        self._max_key_bytes = limits.max_key_bytes
-        self._unchecked_bytes = min(envelope.SHALLOW_BYTES, limits.max_key_bytes)
-        self._memory_bytes = limits.memory_bytes
+        self._gates = Gates(executor, journal, limits)
+        self._unchecked_bytes = self._gates.unchecked_bytes
+        self._has_memory_limit = limits.memory_bytes > 0
+        self._session: Session | None = None
+        """Of the request being answered, when it came on a connection that stays open."""
         self._default_ack = default_ack
         self._noticed_at: Millis = 0
         """When something was last found to have expired. The journal must know that it was so late."""
@@ -194,8 +177,8 @@ class Dispatcher:
             else:
                 payload = envelope.payload_of_entry(self._once(bound, request.payload, key, self._clock.hold(), None))
             lsn = self._state.lsn
-            if bound.writes and self._arrived:
-                self.line.serve()
+            if self._arrived:
+                self._serve()
             if request.request_id is not None:
                 return self._named_reply(orjson.dumps(request.request_id), payload, lsn, level, bound.writes)
             self._requests = number = self._requests + 1
@@ -208,7 +191,7 @@ class Dispatcher:
             given = envelope.request_id_of(body) if request is None else request.request_id
             reply = self._answer_failure(error, self._request_id(given))
             if self._arrived:  # the failure is remembered, and somebody waits under the same idempotency key
-                self.line.serve()
+                self._serve()
             return reply
 
     def answer_packed(self, body: bytes, idempotency_key: str | None = None, ack: str | None = None) -> Reply:
@@ -234,27 +217,42 @@ class Dispatcher:
             key = idempotency_key if bound.writes else None
             outcome = self._outcome(bound, payload, key, level)
             if self._arrived:
-                self.line.serve()
+                self._serve()
             return outcome
         except _NothingFound as nothing:
             raise self._blocked_call(nothing, payload, key, level) from None
         except Exception as error:
             failure = self._failure(error)
             if self._arrived:
-                self.line.serve()
+                self._serve()
             raise failure from None
 
     def sweep(self, limit: int) -> None:
-        """Free up to `limit` keys whose time is over, and journal how late it is if there are any.
+        """Do up to `limit` of each kind of change that time has brought, and journal how late it is if there are any.
 
-        Nobody has been told yet that they are gone; after this, no restart on a slower clock can bring them back.
+        Nobody has been told of them yet; after this, no restart on a slower clock can undo them.
         """
-        now, keyspace = self._clock.hold(), self._keyspace
-        if keyspace.sweep(now, limit) or keyspace.next_due <= now:
+        now, keyspace, queues, streams = self._clock.hold(), self._keyspace, self._queues, self._streams
+        changed = keyspace.sweep(now, limit) + queues.advance(now, limit) + streams.sweep(now, limit)
+        if changed or min(keyspace.next_due, queues.next_due, streams.next_due) <= now:
             self._noticed_at = now
         if self._noticed_at > self._state.time and self._journal.failure is None:
             self._append(CLOCK.encode(), b"{}", now)
         self._state.idempotency.sweep(now)
+
+    def tick(self, limit: int) -> None:
+        """`sweep`, and serve those who have waited for what it brought."""
+        if self.refusal is None:
+            self.sweep(limit)
+            self._serve()
+
+    def perform(self, command: str, payload: Any) -> None:
+        """Run a command that only the server itself runs, past all gates but the journal's."""
+        if self._journal.failure is None:
+            bound, now = self._executor.bound[command], self._clock.hold()
+            if type(bound.handler(self._state, payload, now)) is not Unchanged:
+                self._append(bound.tag, encode_json(payload), now)
+            self._serve()
 
     def record_time(self) -> None:
         """Journal how late it is, so that a restart on a slower clock does not turn it back."""
@@ -265,6 +263,24 @@ class Dispatcher:
         """The state is recovered: begin to execute commands."""
         self._clock.advance_to(self._state.time)
         self.refusal = None
+
+    # Connections that stay open
+
+    def answer_on(self, session: Session, body: bytes, *, is_packed: bool = False) -> Reply:
+        """`answer`, or `answer_packed`, for a request on a connection that can be pushed to."""
+        self._session = session
+        try:
+            return self.answer_packed(body) if is_packed else self.answer(body)
+        finally:
+            self._session = None
+
+    def call_on(self, session: Session, command: str, payload: bytes) -> Outcome:
+        """`call` on a connection that can be pushed to."""
+        self._session = session
+        try:
+            return self.call(command, payload)
+        finally:
+            self._session = None
 
     # Blocking commands (apart from `answer`: variables of a closure would slow down every request)
 
@@ -305,7 +321,16 @@ class Dispatcher:
                 return fail(error)
 
         seconds = min(found.seconds, self._limits.max_wait_secs)
-        return WouldBlock(Wait(self.line, topics, seconds, attempt, lambda: wrap(nothing.empty())))
+        wait = Wait(self.line, topics, seconds, attempt, lambda: wrap(nothing.empty()), found.name, found.for_all)
+        return WouldBlock(wait)
+
+    def _serve(self) -> None:
+        """Serve the line. Those in it are not on the connection whose request has brought something."""
+        session, self._session = self._session, None
+        try:
+            self.line.serve()
+        finally:
+            self._session = session
 
     def _retry(self, nothing: _NothingFound, topic: Topic, raw: bytes, key: str | None) -> bytes:
         """The result of a command that has waited for a topic, instead of the one to the request `raw`."""
@@ -313,7 +338,7 @@ class Dispatcher:
         kind, name = cast(tuple[type, str], topic)
         if kind is Memory:
             return envelope.payload_of_entry(self._once(bound, raw, name, now, None))
-        if not self._keyspace.holds(name, kind, now):  # it came and went in one batch
+        if issubclass(kind, Collection) and not self._keyspace.holds(name, kind, now):  # came and went in one batch
             raise _NothingFound(bound, nothing.found)
         form = encode_json(nothing.found.form(topic))
         if key is None:
@@ -346,21 +371,28 @@ class Dispatcher:
         try:
             payload = bound.decode(raw)
             if len(raw) > self._unchecked_bytes:
-                self._check_large(bound, raw, payload)
+                self._gates.check_large(bound, raw, payload)
             if self.refusal is not None:
                 raise self.refusal
-            if bound.writes and (self._memory_bytes or self._journal.failure is not None):
+            if bound.attaches and self._session is None:
+                raise NeedsWebSocket(
+                    f"{bound.name} needs a connection to push to: send it on a WebSocket at /api/v1/ws"
+                )
+            if bound.writes and (self._has_memory_limit or self._journal.failure is not None):
                 self._admit_write(bound, now, transaction)
         except (SynapError, *envelope.UNREADABLE) as error:
             bound.rejected += 1
             raise error if isinstance(error, SynapError) else bound.refusal(error) from None
-        if self._keyspace.next_due <= now:
+        if bound.looks_at.next_due <= now:
             self.sweep(SWEPT_BY_COMMAND_MAX)
         if bound.admit is not None:
-            payload = bound.admit(payload)
+            payload = bound.admit(payload, self._session)
             raw = encode_json(payload)
         try:
-            result = bound.handler(self._state, payload, now)
+            if bound.attaches:
+                result = bound.handler(self._state, payload, now, self._session)
+            else:
+                result = bound.handler(self._state, payload, now)
         except SynapError:
             bound.failed += 1
             raise
@@ -370,11 +402,10 @@ class Dispatcher:
                 return result.result
             if type(result) is NothingYet:
                 bound.succeeded -= 1
+                if result.changed:
+                    self._record(bound, raw, now, transaction)
                 raise _NothingFound(bound, result)
-            if transaction is None:
-                self._append(bound.tag, raw, now)
-            else:
-                transaction.calls.append(Call(bound.name, msgspec.Raw(raw)))
+            self._record(bound, raw, now, transaction)
         return result
 
     def _once(
@@ -421,7 +452,7 @@ class Dispatcher:
             raise
         memory = Memory(key, fingerprint, msgspec.Raw(reply))
         self._executor.remember([memory], now)
-        self._keyspace.arrivals.note((Memory, key))
+        self._state.arrivals.note((Memory, key))
         transaction.memories.append(memory)
         if outer is None:
             self._append_transaction(transaction, now)
@@ -449,7 +480,7 @@ class Dispatcher:
                 self._append_transaction(run.transaction, run.now)
         lsn = self._state.lsn
         if self._arrived:
-            self.line.serve()
+            self._serve()
         ack = ACKS[run.level] if run.wrote else None
         body = envelope.batch_response(results, self._request_id(batch.request_id), ack, lsn)
         return Reply(200, body, lsn, run.level, run.wrote)
@@ -472,6 +503,8 @@ class Dispatcher:
                 raise PayloadTooLarge(
                     f"the reply is longer than {REPLY_BYTES_MAX} bytes already", limit=REPLY_BYTES_MAX
                 )
+            if bound.attaches:
+                raise NeedsWebSocket(f"{bound.name} cannot stand in a batch: send it on its own")
             if entry.ack is not None:
                 run.level = max(run.level, _level(entry.ack))
             run.wrote = run.wrote or bound.writes
@@ -495,6 +528,12 @@ class Dispatcher:
         state.time = now
         self._journal.append(lsn, now, name, payload)
 
+    def _record(self, bound: Bound, raw: bytes, now: Millis, transaction: _Transaction | None) -> None:
+        if transaction is None:
+            self._append(bound.tag, raw, now)
+        else:
+            transaction.calls.append(Call(bound.name, msgspec.Raw(raw)))
+
     def _append_transaction(self, transaction: _Transaction, now: Millis) -> None:
         if transaction.calls or transaction.memories:
             payload = encode_json(Transaction(transaction.calls, transaction.memories))
@@ -511,43 +550,7 @@ class Dispatcher:
         return bound
 
     def _admit_write(self, bound: Bound, now: Millis, transaction: _Transaction | None) -> None:
-        if self._journal.failure is not None:
-            raise DiskFull.because(self._journal.failure)
-        if bound.command.grows and 0 < self._memory_bytes < self._state.used_bytes:
-            self._make_room(now, transaction)
-
-    def _check_large(self, bound: Bound, raw: bytes, payload: Any) -> None:
-        envelope.check_nesting(bytes(raw))
-        if len(raw) <= self._max_key_bytes:
-            return
-        for key in _keys(bound.command.keys, payload):
-            if len(key.encode()) > self._max_key_bytes:
-                raise PayloadTooLarge(
-                    f"expected a key of at most {self._max_key_bytes} bytes, got {len(key.encode())}",
-                    limit=self._max_key_bytes,
-                )
-
-    def _make_room(self, now: Millis, transaction: _Transaction | None) -> None:
-        """Evict, as the policy says, until memory is below its limit. Raises MemoryLimit when that fails."""
-        keyspace, policy = self._state.keyspace, self._limits.memory_policy
-        keyspace.sweep(now)
-        keys = eviction.victims(keyspace, policy, self._state.used_bytes - self._memory_bytes, now)
-        if keys:
-            raw = encode_json({"keys": keys})
-            evict = self._executor.bound[_EVICT]
-            evict.handler(self._state, evict.decode(raw), now)
-            if transaction is None:
-                self._append(evict.tag, raw, now)
-            else:
-                transaction.calls.append(Call(_EVICT, msgspec.Raw(raw)))
-        if self._state.used_bytes > self._memory_bytes:
-            raise MemoryLimit(
-                f"the data takes {self._state.used_bytes} bytes of the {self._memory_bytes} allowed and policy"
-                f" {policy} frees no more; delete keys or raise memory.limit_bytes",
-                used_bytes=self._state.used_bytes,
-                limit_bytes=self._memory_bytes,
-                policy=policy,
-            )
+        self._gates.admit_write(bound, now, lambda evict, raw, at: self._record(evict, raw, at, transaction))
 
     def _failure(self, error: Exception) -> SynapError:
         """The error to tell, counted; a bug is logged under an incident id and told only by that."""
@@ -578,14 +581,3 @@ def _level(ack: str) -> int:
         return ACKS.index(ack)
     except ValueError:
         raise InvalidRequest(f"ack: expected one of {', '.join(ACKS)}, got {ack[:40]!r}") from None
-
-
-def _keys(fields: tuple[str, ...], payload: Any) -> Iterator[str]:
-    """The keys a payload names: a field may hold one, a list of them, pairs with a key, or a map by key."""
-    if isinstance(payload, tuple):
-        yield payload[0]
-        return
-    for field in fields:
-        value = getattr(payload, field)
-        for item in (value,) if isinstance(value, str) else value or ():
-            yield item if isinstance(item, str) else item.key

@@ -17,7 +17,7 @@ import msgspec
 
 from synap.clock import Millis
 from synap.commands.envelope import invalid_payload, invalid_request
-from synap.commands.state import State
+from synap.commands.state import State, Timed
 from synap.commands.table import Command, Table
 from synap.errors import SynapError
 from synap.journal.record import Record
@@ -51,14 +51,30 @@ class Transaction(msgspec.Struct, array_like=True, gc=False):
 class Bound:
     """A command made ready to run, with the tallies that metrics report."""
 
-    __slots__ = ("admit", "command", "decode", "failed", "handler", "name", "rejected", "succeeded", "tag", "writes")
+    __slots__ = (
+        "admit",
+        "attaches",
+        "command",
+        "decode",
+        "failed",
+        "handler",
+        "looks_at",
+        "name",
+        "rejected",
+        "succeeded",
+        "tag",
+        "writes",
+    )
 
-    def __init__(self, command: Command) -> None:
+    def __init__(self, command: Command, looks_at: Timed) -> None:
         self.command = command
+        self.looks_at = looks_at
+        """What it could notice that time has changed."""
         self.name = command.name
         self.tag = command.name.encode()
         self.handler = command.handler
         self.admit = command.admit
+        self.attaches = command.attaches
         self.writes = command.writes
         self.decode: Callable[[Any], Any] = msgspec.json.Decoder(command.payload).decode
         self.succeeded = 0
@@ -77,7 +93,7 @@ class Executor:
 
     def __init__(self, table: Table, state: State) -> None:
         self.state = state
-        self.bound = {command.name: Bound(command) for command in table}
+        self.bound = {command.name: Bound(command, state.seen_by(command.namespace)) for command in table}
         state.operations = self.operations
 
     def operations(self, namespace: str) -> dict[str, int]:

@@ -35,6 +35,7 @@ def _described(table: Table) -> tuple[dict[str, Any], ...]:
             "writes": c.writes,
             "admin": c.admin,
             "waits": c.waits,
+            "attaches": c.attaches,
             "keys": list(c.keys),
             "cost": c.cost,
             "since": c.since,
@@ -74,6 +75,7 @@ def _entry(command: Command) -> list[str]:
     description = " ".join((inspect.getdoc(command.handler) or "").split())
     facts = [f"cost {command.cost}", f"since {command.since}"]
     facts += ["writes"] * command.writes + ["admin"] * command.admin + ["waits"] * command.waits
+    facts += ["WebSocket only"] * command.attaches
     routes = ", ".join(f"`{r.method} {r.path}`" for r in command.routes)
     return [
         f"### {command.name}\n",

@@ -12,6 +12,10 @@ from typing import Any, Protocol
 import msgspec
 
 from synap.clock import Millis
+from synap.commands.attendance import Attendance
+from synap.commands.frames import EventFrames
+from synap.commands.waiting import Line
+from synap.engines.arrivals import Arrivals
 from synap.engines.bitmaps import Bitmap
 from synap.engines.collection import Collection
 from synap.engines.hashes import Hash
@@ -19,8 +23,12 @@ from synap.engines.hyperloglogs import HyperLogLog
 from synap.engines.idempotency import IdempotencyTable
 from synap.engines.keyspace import STRING, Keyspace
 from synap.engines.lists import List
+from synap.engines.pubsub import PubSub
+from synap.engines.queue_config import QueueConfig
+from synap.engines.queues import Queues
 from synap.engines.sets import Set
 from synap.engines.sortedsets import SortedSet
+from synap.engines.streams import Retention, Streams
 
 SNAPSHOT_CHUNK_ROWS = 2_000
 VALUE_TYPES: tuple[type[Collection], ...] = (Hash, List, Set, SortedSet, Bitmap, HyperLogLog)
@@ -41,26 +49,67 @@ class Section(Protocol):
         """What a client could observe at `now`, in an order that depends on nothing else."""
 
 
+class Timed(Protocol):
+    """What time changes."""
+
+    @property
+    def next_due(self) -> float:
+        """Nothing changes before this; it may then."""
+
+
+class Defaults(msgspec.Struct, frozen=True, kw_only=True):
+    """What new queues and streams are like. Part of the state, so that a replayed command makes what it made before."""
+
+    queue: QueueConfig = QueueConfig()
+    creates_queues: bool = True
+    """Publishing to a queue that is not there creates it."""
+    retention: Retention = Retention()
+
+
 class State:
     """The data of one server after the record `lsn`, whose time was `time`."""
 
-    def __init__(self) -> None:
+    def __init__(self, pubsub: PubSub | None = None) -> None:
         self.lsn = 0
         self.time: Millis = 0
-        self.keyspace = Keyspace(VALUE_TYPES)
+        self.arrivals = Arrivals()
+        """What has come that somebody waits for."""
+        self.keyspace = Keyspace(VALUE_TYPES, self.arrivals)
+        self.queues = Queues(self.arrivals)
+        self.streams = Streams(self.arrivals)
+        self.defaults = Defaults()
         self.idempotency = IdempotencyTable()
-        self.operations: Callable[[str], dict[str, int]] = lambda _: {}
-        """How often each command of a namespace has run since the server started. Not data: only for statistics."""
         self.sections: dict[str, Section] = {
             "counters": _Counters(self.keyspace),
             "keyspace": self.keyspace,
             "idempotency": self.idempotency,
+            "defaults": _DefaultsSection(self),
+            "queues": self.queues,
+            "streams": self.streams,
         }
+        # No data: never journalled, different on every server, and gone with it.
+        self.pubsub = PubSub("none") if pubsub is None else pubsub
+        self.operations: Callable[[str], dict[str, int]] = lambda _: {}
+        """How often each command of a namespace has run since the server started."""
+        self.frames = EventFrames()
+        self.attendance = Attendance()
+        self.line = Line(self.arrivals)
+        """Who waits for something or is subscribed to it."""
 
     @property
     def used_bytes(self) -> int:
         """Estimated memory of the data."""
-        return self.keyspace.used_bytes + self.idempotency.used_bytes
+        return self.keyspace.used_bytes + self.idempotency.used_bytes + self.queues.used_bytes + self.streams.used_bytes
+
+    @property
+    def next_due(self) -> float:
+        """Time changes nothing before this; it may then."""
+        return min(self.keyspace.next_due, self.queues.next_due, self.streams.next_due)
+
+    def seen_by(self, namespace: str) -> Timed:
+        """The part of the state that commands of a namespace look at; the whole for those of the server itself."""
+        parts: dict[str, Timed] = {"queue": self.queues, "stream": self.streams, "admin": self}
+        return parts.get(namespace, self.keyspace)
 
     def digest(self, now: Millis) -> str:
         """A hash of all that a client can observe at `now`: equal states give equal digests on every machine."""
@@ -83,6 +132,24 @@ class State:
         """Add one decoded chunk of `dump`."""
         name, rows = chunk
         self.sections[name].load(rows)
+
+
+class _DefaultsSection:
+    """The defaults as a part of the state."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def dump(self, _chunk_rows: int, /) -> Iterator[list[Any]]:
+        if self._state.defaults != Defaults():
+            yield [msgspec.to_builtins(self._state.defaults)]
+
+    def load(self, rows: list[Any], /) -> None:
+        (row,) = rows
+        self._state.defaults = msgspec.convert(row, Defaults)
+
+    def canonical(self, _now: Millis, /) -> Iterator[Any]:
+        yield from next(self.dump(1), [])
 
 
 class _Counters:

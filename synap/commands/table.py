@@ -15,8 +15,9 @@ What a handler may rely on, and must keep to:
   it costs a superfluous record, never a lost one.
 - A command that can wait declares `waits` and returns `nothing_yet(...)` when there is nothing for it; it is then
   run again when something may have come. It never knows whether it has waited.
-- What needs chance declares `admit`: it turns the payload received into the payload the handler gets (and
-  the journal keeps), outside the deterministic part.
+- What needs chance, or to know who asks, declares `admit`: it turns the payload received into the payload the
+  handler gets (and the journal keeps), outside the deterministic part.
+- What subscribes a connection declares `attaches`: its handler also gets the `session` (session.py), which is no state.
 """
 
 from __future__ import annotations
@@ -31,11 +32,10 @@ from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 
-from synap.clock import Millis
-from synap.commands.state import State
+from synap.commands.session import Session
 from synap.engines.arrivals import Topic
 
-Handler = Callable[[State, Any, Millis], Any]
+Handler = Callable[..., Any]
 H = TypeVar("H", bound=Callable[..., Any])
 R = TypeVar("R")
 
@@ -60,22 +60,44 @@ def unchanged(result: R) -> R:
 class NothingYet(Unchanged):
     """Around the result of a blocking command that found nothing: what to answer if nothing comes."""
 
-    __slots__ = ("form", "seconds", "topics")
+    __slots__ = ("changed", "for_all", "form", "name", "seconds", "topics")
 
-    def __init__(self, result: Any, seconds: float, topics: Iterable[Topic], form: Callable[[Topic], Any]) -> None:
+    def __init__(
+        self,
+        result: Any,
+        seconds: float,
+        topics: Iterable[Topic],
+        form: Callable[[Topic], Any],
+        name: str | None,
+        changed: bool,
+        for_all: bool,
+    ) -> None:
         super().__init__(result)
         self.seconds = seconds
         self.topics = topics
         self.form = form
+        self.name = name
+        self.changed = changed
+        self.for_all = for_all
 
 
-def nothing_yet(result: R, seconds: float, topics: Iterable[Topic], form: Callable[[Topic], Any]) -> R:
+def nothing_yet(
+    result: R,
+    seconds: float,
+    topics: Iterable[Topic],
+    form: Callable[[Topic], Any],
+    *,
+    name: str | None = None,
+    changed: bool = False,
+    for_all: bool = False,
+) -> R:
     """Mark the result of a command that found nothing and may wait up to `seconds` for one of several topics.
 
-    A topic is a class of collection and a key that will hold one. `form` gives the payload to try the command with,
-    and to journal, once a topic has arrived.
+    A topic begins with the class of what will come, and its key or name. `form` gives the payload to try the command
+    with, and to journal, once a topic has arrived; `name` says who waits. `changed`: the try left something behind,
+    which is journalled now. `for_all`: what comes may be for others in line even when this one finds nothing.
     """
-    return typing.cast(R, NothingYet(result, seconds, topics, form))
+    return typing.cast(R, NothingYet(result, seconds, topics, form, name, changed, for_all))
 
 
 class NoPayload(msgspec.Struct, forbid_unknown_fields=True):
@@ -122,11 +144,15 @@ class Command:
     """Only the server itself runs it; clients cannot name it."""
     waits: bool
     """May wait for something to come; see `nothing_yet`."""
+    attaches: bool
+    """Changes what the connection it came on is subscribed to; see session.py."""
+    creates: bool
+    """REST answers 201 when the result says `created`."""
     keys: tuple[str, ...]
     cost: str
     since: str
     routes: tuple[Route, ...]
-    admit: Callable[[Any], Any] | None
+    admit: Callable[[Any, Session | None], Any] | None
 
     @property
     def namespace(self) -> str:
@@ -180,16 +206,19 @@ def command(
     admin: bool = False,
     internal: bool = False,
     waits: bool = False,
+    attaches: bool = False,
+    creates: bool = False,
     keys: tuple[str, ...] = (),
     routes: tuple[str, ...] = (),
-    admit: Callable[[Any], Any] | None = None,
+    admit: Callable[[Any, Session | None], Any] | None = None,
 ) -> Callable[[H], H]:
     """Declare the decorated handler as the command `name`. Raises ValueError when a part is missing or wrong."""
 
     def declare(handler: H) -> H:
         hints = get_type_hints(handler, include_extras=True)
         parameters = list(inspect.signature(handler).parameters)
-        if parameters != ["state", "payload", "now"] or not {"payload", "return"} <= hints.keys():
+        expected = ["state", "payload", "now"] + ["session"] * attaches
+        if parameters != expected or not {"payload", "return"} <= hints.keys():
             raise ValueError(f"{name}: a handler is (state, payload: Type, now) -> ResultType")
         summary = (inspect.getdoc(handler) or "").partition("\n")[0]
         if not re.fullmatch(r"[a-z]+\.[a-z0-9_]+", name) or not summary or not cost or not since:
@@ -211,6 +240,8 @@ def command(
                 admin=admin,
                 internal=internal,
                 waits=waits,
+                attaches=attaches,
+                creates=creates,
                 keys=keys,
                 cost=cost,
                 since=since,

@@ -11,7 +11,7 @@ Time and connections are the transport's: it calls `begin`, keeps the timer, and
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from synap.engines.arrivals import Arrivals, Topic
@@ -20,7 +20,18 @@ from synap.engines.arrivals import Arrivals, Topic
 class Wait:
     """A request that has found nothing yet. It is answered once: when something arrives, or when its time is over."""
 
-    __slots__ = ("_deliver", "_give_up", "_is_gone", "_line", "attempt", "render", "seconds", "topics")
+    __slots__ = (
+        "_deliver",
+        "_give_up",
+        "_is_gone",
+        "_line",
+        "attempt",
+        "for_all",
+        "name",
+        "render",
+        "seconds",
+        "topics",
+    )
 
     def __init__(
         self,
@@ -29,10 +40,16 @@ class Wait:
         seconds: float,
         attempt: Callable[[Topic], Any],
         give_up: Callable[[], Any],
+        name: str | None = None,
+        for_all: bool = False,
     ) -> None:
         self.topics = tuple(topics)
         self.seconds = seconds
         """How long to wait at most."""
+        self.name = name
+        """Who waits, where it says."""
+        self.for_all = for_all
+        """What comes is there for everybody in line: that one finds nothing says nothing about those behind."""
         self.attempt = attempt
         """Tries the command on a topic; the answer, or None when there is still nothing."""
         self._give_up = give_up
@@ -92,12 +109,15 @@ class WouldBlock(Exception):
 
 
 class Line:
-    """Everybody who waits, by topic."""
+    """Everybody who waits, by topic; and who watches a topic for good, which `notify` is told of."""
 
     def __init__(self, arrivals: Arrivals) -> None:
         self.arrived = arrivals.arrived
         """Topics that somebody waits for and that `serve` has not seen to."""
+        self.notify: Callable[[Topic], None] = lambda _: None
+        """Called with a watched topic that has arrived."""
         self._waits: dict[Topic, OrderedDict[Wait, None]] = {}
+        self._watchers: dict[Topic, dict[Any, None]] = {}
         arrivals.awaited = self._waits
 
     def join(self, wait: Wait) -> None:
@@ -111,8 +131,30 @@ class Line:
             waits = self._waits.get(topic)
             if waits is not None:
                 waits.pop(wait, None)
-                if not waits:
+                if not waits and topic not in self._watchers:
                     del self._waits[topic]
+
+    def watch(self, topic: Topic, watcher: Any) -> None:
+        """Have `notify` called whenever a topic has arrived."""
+        self._watchers.setdefault(topic, {})[watcher] = None
+        self._waits.setdefault(topic, OrderedDict())
+
+    def unwatch(self, topic: Topic, watcher: Any) -> None:
+        """Take back a `watch`."""
+        watchers = self._watchers.get(topic, {})
+        watchers.pop(watcher, None)
+        if not watchers:
+            self._watchers.pop(topic, None)
+            if not self._waits.get(topic, True):
+                del self._waits[topic]
+
+    def watchers(self, topic: Topic) -> Collection[Any]:
+        """Who watches a topic, in the order they began."""
+        return self._watchers.get(topic, {})
+
+    def names(self, topic: Topic) -> list[str | None]:
+        """The names of those who wait for a topic; None for each that has told none."""
+        return [wait.name for wait in self._waits.get(topic, ())]
 
     def serve(self) -> None:
         """Try the waiting commands on what has arrived, until there is nothing left or nobody waits for it."""
@@ -120,13 +162,27 @@ class Line:
             topic, _ = self.arrived.popitem(last=False)
             while waits := self._waits.get(topic):
                 wait = next(iter(waits))
-                if wait.is_gone():
-                    wait.abandon()
-                    continue
-                answer = wait.attempt(topic)
-                if answer is None:
+                if wait.for_all:
+                    self._try_all(topic)
                     break
-                wait.answer(answer)
+                if not self._try(wait, topic):
+                    break
+            if topic in self._watchers:
+                self.notify(topic)
+
+    def _try_all(self, topic: Topic) -> None:
+        for wait in list(self._waits[topic]):
+            self._try(wait, topic)
+
+    def _try(self, wait: Wait, topic: Topic) -> bool:
+        """Whether the wait has left the line."""
+        if wait.is_gone():
+            wait.abandon()
+            return True
+        answer = wait.attempt(topic)
+        if answer is not None:
+            wait.answer(answer)
+        return answer is not None
 
     def dismiss(self) -> None:
         """Answer everybody that nothing has come."""

@@ -172,9 +172,30 @@ class HandedOver(RequestHandler):
         self._has_ended = False
         self._body: StreamReader = EMPTY_PAYLOAD
         """Of the last request whose head is complete."""
+        self._flow: Callable[[bool], None] | None = None
+        """Told when a WebSocket's client reads too slowly, and when it has caught up."""
+
+    def become_socket(self, flow: Callable[[bool], None]) -> None:
+        """What comes from now on is no HTTP. `flow` is told whether writing is paused, when that changes."""
+        self._flow = flow
+
+    def pause_writing(self) -> None:
+        """The client reads too slowly."""
+        super().pause_writing()
+        if self._flow is not None:
+            self._flow(True)
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        super().resume_writing()
+        if self._flow is not None:
+            self._flow(False)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; a head that has begun must be complete in time."""
+        if self._flow is not None:
+            super().data_received(data)
+            return
         heads, is_body = self._request_count, not self._body.is_eof()
         super().data_received(data)
         if self._request_count > heads:
@@ -200,6 +221,8 @@ class HandedOver(RequestHandler):
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more; stay open while it is owed a reply. Who waits is taken to be gone."""
         self._has_ended = True
+        if self._flow is not None:
+            return False
         if self.client_gone is not None:
             self.client_gone()
             return False

@@ -12,6 +12,7 @@ from synap.commands.dispatcher import Dispatcher
 from synap.commands.state import State
 from synap.journal.log import FileJournal
 from synap.transport.lane import Lane
+from synap.transport.live import Live
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -19,11 +20,12 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Metrics(Collector):
     """Everything exported. Names are part of the contract."""
 
-    def __init__(self, dispatcher: Dispatcher, state: State, journal: FileJournal, lane: Lane) -> None:
+    def __init__(self, dispatcher: Dispatcher, state: State, journal: FileJournal, lane: Lane, live: Live) -> None:
         self._dispatcher = dispatcher
         self._state = state
         self._journal = journal
         self._lane = lane
+        self._live = live
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -35,6 +37,8 @@ class Metrics(Collector):
         """All metrics with their current values."""
         yield from self._operations()
         yield from self._data()
+        yield from self._queues_and_streams()
+        yield from self._pubsub()
         yield from self._durability()
         yield GaugeMetricFamily("synap_connections", "Open connections", self._lane.open_count)
 
@@ -66,6 +70,29 @@ class Metrics(Collector):
             ("synap_keyspace_misses", "Reads that found no key", keyspace.misses),
             ("synap_keys_expired", "Keys removed because their time was over", keyspace.expired),
             ("synap_keys_evicted", "Keys removed to make room", keyspace.evicted),
+        ):
+            yield CounterMetricFamily(name, help_text, value)
+
+    def _queues_and_streams(self) -> Iterator[Metric]:
+        queues, streams = self._state.queues, self._state.streams
+        yield GaugeMetricFamily("synap_queues", "Queues", len(queues.names()))
+        yield GaugeMetricFamily("synap_streams", "Rooms", len(streams.names()))
+        yield GaugeMetricFamily("synap_waiting_commands", "Blocking commands that wait", len(self._dispatcher.line))
+        messages = GaugeMetricFamily("synap_queue_messages", "Messages in all queues", labels=["state"])
+        found = [queue for name in queues.names() if (queue := queues.find(name, self._live.now())) is not None]
+        for stage in ("depth", "delayed", "in_flight", "dlq_depth"):
+            messages.add_metric([stage], sum(getattr(queue, stage) for queue in found))
+        yield messages
+
+    def _pubsub(self) -> Iterator[Metric]:
+        pubsub = self._state.pubsub
+        yield GaugeMetricFamily("synap_push_connections", "WebSockets and event sources", len(self._live.clients))
+        waiting = sum(len(client.outbox) for client in self._live.clients)
+        yield GaugeMetricFamily("synap_outbox_messages", "Messages that wait for slow clients", waiting)
+        for name, help_text, value in (
+            ("synap_pubsub_published", "Messages published", pubsub.published_total),
+            ("synap_pubsub_delivered", "Messages handed to subscribers", pubsub.delivered_total),
+            ("synap_pubsub_dropped", "Messages dropped because a subscriber was too slow", pubsub.dropped_total),
         ):
             yield CounterMetricFamily(name, help_text, value)
 

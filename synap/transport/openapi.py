@@ -76,6 +76,8 @@ def _operation(command: Command, route: Route, schemas: _Schemas) -> dict[str, A
         "parameters": parameters,
         "responses": _responses(schemas.of(command.result), may_miss=route.method == "GET"),
     }
+    if command.creates:
+        operation["responses"]["201"] = {**operation["responses"]["200"], "description": "it was not there before"}
     if route.method == "GET":
         parameters += [_parameter(n, s, "query", required=n in required) for n, s in rest.items()]
     elif in_path and rest:
@@ -166,8 +168,21 @@ def _server_pages() -> dict[str, Any]:
         "/ready": page("Whether it takes requests: 503 while it recovers or drains.", _JSON, 503),
         "/metrics": page("Metrics for Prometheus.", "text/plain"),
         "/openapi.json": page("This document.", _JSON),
+        "/api/v1/ws": page("Every command, and what is pushed to subscribers, on a WebSocket.", _JSON, 101),
+        "/stream/{room}/events": _events("Events of a room.", ("room", "path"), "from_offset", "replay", "partition"),
+        "/pubsub/events": _events("Messages to topics.", ("topics", "query")),
         "/docs": page("This document, to read and to try.", "text/html"),
     }
+
+
+def _events(summary: str, needed: tuple[str, str], *optional: str) -> dict[str, Any]:
+    """A route that answers with server-sent events."""
+    text = {"type": "string"}
+    parameters = [_parameter(needed[0], text, needed[1], required=True)]
+    parameters += [_parameter(name, text, "query", required=False) for name in optional]
+    parameters.append(_parameter("Last-Event-ID", text, "header", required=False))
+    responses = {"200": {"description": "until either end has enough", "content": {"text/event-stream": {}}}}
+    return {"get": {"tags": ["server"], "summary": summary, "parameters": parameters, "responses": responses}}
 
 
 def _error_schema() -> dict[str, Any]:

@@ -25,19 +25,49 @@ _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
+class _Created(msgspec.Struct):
+    created: bool
+
+
 def add_routes(app: web.Application, table: Table, door: Door) -> None:
     """Add every route of the table, literal paths before patterns."""
     rows = [(route, command) for command in table.public() for route in command.routes]
     for route, command in sorted(rows, key=lambda row: len(row[0].parameters)):
-        path = PATH_PARAMETER.sub(r"{\1:[^/]+}", route.path)  # aiohttp's own pattern takes no braces in a key
-        app.router.add_route(route.method, path, _handler(route, command, door), expect_handler=expect)
+        app.router.add_route(
+            route.method, path_pattern(route.path), _handler(route, command, door), expect_handler=expect
+        )
+
+
+def path_pattern(path: str) -> str:
+    """A path with parameters as aiohttp wants it; its own pattern takes no braces in a key."""
+    return PATH_PARAMETER.sub(r"{\1:[^/]+}", path)
+
+
+def decoded_query(request: web.Request, form: Any) -> bytes:
+    """The payload of a GET: path and query, texts converted to what the fields want."""
+    lists = array_fields(form)
+    fields: dict[str, Any] = {}
+    for name, value in request.query.items():
+        if name in request.match_info:
+            raise InvalidPayload(f"payload.{name}: stands in the path already", path=f"payload.{name}")
+        if name in lists:
+            fields.setdefault(name, []).append(value)
+        elif name in fields:
+            raise InvalidPayload(f"payload.{name}: given twice", path=f"payload.{name}")
+        else:
+            fields[name] = value
+    fields |= request.match_info
+    try:
+        return _encode(msgspec.convert(fields, form, strict=False))
+    except msgspec.ValidationError as error:
+        raise invalid_payload(error, form) from None
 
 
 def _handler(route: Route, command: Command, door: Door) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(request: web.Request) -> web.Response:
         _check_address(request)
         if route.method == "GET":
-            payload = _from_query(request, command.payload)
+            payload = decoded_query(request, command.payload)
         else:
             payload = _from_body(request, await door.body(request), route.array_field)
         outcome = await _outcome(request, command.name, payload, door)
@@ -49,9 +79,13 @@ def _handler(route: Route, command: Command, door: Door) -> Callable[[web.Reques
         if outcome.missing and route.method == "GET":
             raise KeyNotFound(f"there is nothing at {request.path[:200]}")
         headers = {"X-Synap-Ack": ACKS[outcome.ack], "X-Synap-LSN": str(outcome.lsn)} if outcome.wrote else None
-        return json_response(outcome.payload, headers=headers)
+        return json_response(outcome.payload, 201 if command.creates and _created(outcome) else 200, headers)
 
     return handle
+
+
+def _created(outcome: Outcome) -> bool:
+    return msgspec.json.decode(outcome.payload, type=_Created).created
 
 
 async def _outcome(request: web.Request, command: str, payload: bytes, door: Door) -> Outcome:
@@ -70,26 +104,6 @@ def _check_address(request: web.Request) -> None:
         unquote_to_bytes(request.raw_path).decode()
     except UnicodeDecodeError:
         raise InvalidRequest("the address is not UTF-8") from None
-
-
-def _from_query(request: web.Request, form: Any) -> bytes:
-    """The payload of a GET: path and query, texts converted to what the fields want."""
-    lists = array_fields(form)
-    fields: dict[str, Any] = {}
-    for name, value in request.query.items():
-        if name in request.match_info:
-            raise InvalidPayload(f"payload.{name}: stands in the path already", path=f"payload.{name}")
-        if name in lists:
-            fields.setdefault(name, []).append(value)
-        elif name in fields:
-            raise InvalidPayload(f"payload.{name}: given twice", path=f"payload.{name}")
-        else:
-            fields[name] = value
-    fields |= request.match_info
-    try:
-        return _encode(msgspec.convert(fields, form, strict=False))
-    except msgspec.ValidationError as error:
-        raise invalid_payload(error, form) from None
 
 
 def _from_body(request: web.Request, body: bytes, array_field: str | None) -> bytes:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from synap.clock import Millis
-from synap.commands.dispatcher import Limits
+from synap.commands.gates import Limits
 from synap.commands.state import State
 from synap.commands.table import Table, command
 from synap.commands.types import KeyOnly, Success
@@ -301,7 +301,7 @@ def recurse(state: State, payload: KeyOnly, now: Millis) -> Success:
     return recurse(state, payload, now)
 
 
-def shout(payload: KeyOnly) -> KeyOnly:
+def shout(payload: KeyOnly, session: object) -> KeyOnly:
     return KeyOnly(key=payload.key.upper())
 
 

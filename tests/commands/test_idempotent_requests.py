@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from synap.commands.dispatcher import Limits
+from synap.commands.gates import Limits
 from synap.errors import IdempotencyConflict, SynapError
 from tests.commands.common import recorded, restarted
 from tests.support import START, Harness, payload_of

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synap.commands import TABLE
-from synap.commands.dispatcher import Limits
+from synap.commands.gates import Limits
 from synap.commands.table import Command
 from synap.engines.collection import Collection
 from synap.errors import MemoryLimit
@@ -22,8 +22,8 @@ from tests.support import Harness
 
 VALUE = "x" * 1_000
 LIMIT_BYTES = 10_000
-# An expiry is the dearest of what a command that only shrinks, moves or marks may add; names differ in length, too.
-BOOKKEEPING_BYTES = 200
+# The name of who holds a message is the dearest of what a command that only shrinks, moves or marks may add.
+BOOKKEEPING_BYTES = 600
 
 sequences = st.sampled_from(NAMESPACES).flatmap(lambda namespace: st.lists(commands(namespace), min_size=8))
 

@@ -7,8 +7,9 @@ import json
 import pytest
 
 from synap.commands import TABLE
-from synap.commands.dispatcher import Dispatcher, Limits
+from synap.commands.dispatcher import Dispatcher
 from synap.commands.executor import Executor
+from synap.commands.gates import Limits
 from synap.commands.state import State
 from synap.commands.table import Command
 from tests.commands.common import batch, recorded, restarted
@@ -63,8 +64,12 @@ def test_a_restart_on_a_slower_clock_goes_on_from_the_newest_record(harness: Har
     assert again.call("kv.ttl", key="a") == {"found": True, "ttl": 6}
 
 
+# They look at no keys; what they notice is tested below.
+APART = {"queue", "stream", "pubsub"}
+
+
 @pytest.mark.parametrize("form", ["single", "batch", "atomic"])
-@pytest.mark.parametrize("command", TABLE.public(), ids=lambda command: command.name)
+@pytest.mark.parametrize("command", [c for c in TABLE.public() if c.namespace not in APART], ids=lambda row: row.name)
 def test_what_somebody_has_seen_expired_stays_so_after_a_restart_on_a_slower_clock(command: Command, form: str) -> None:
     """Whatever the command may be: it has looked at a key that was due, or could have."""
     for place in key_places(command) or ["{}"]:
@@ -77,6 +82,22 @@ def test_what_somebody_has_seen_expired_stays_so_after_a_restart_on_a_slower_clo
         else:
             batch(harness, (command.name, payload), atomic=form == "atomic")
         assert restarted(harness, START).digest() == harness.digest()
+
+
+def test_a_lease_seen_to_have_run_out_stays_so_after_a_restart_on_a_slower_clock(harness: Harness) -> None:
+    harness.call("queue.publish", queue="q", message=1)
+    harness.call("queue.consume", queue="q", ack_deadline=5)
+    harness.clock.advance(6)
+    assert harness.call("queue.stats", queue="q")["depth"] == 1
+    assert restarted(harness, START).call("queue.stats", queue="q")["depth"] == 1
+
+
+def test_an_event_seen_to_be_too_old_stays_gone_after_a_restart_on_a_slower_clock(harness: Harness) -> None:
+    harness.call("stream.create", room="r", retention={"max_age_secs": 5})
+    harness.call("stream.publish", room="r", event_type="x", data=1)
+    harness.clock.advance(6)
+    assert harness.call("stream.history", room="r")["events"] == []
+    assert restarted(harness, START).call("stream.history", room="r")["events"] == []
 
 
 def test_a_rush_of_expiries_stays_gone_after_a_restart_on_a_slower_clock(harness: Harness) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from synap.clock import Millis
-from synap.commands.dispatcher import Limits, Reply
+from synap.commands.dispatcher import Reply
+from synap.commands.gates import Limits
 from synap.commands.waiting import WouldBlock
 from synap.errors import SynapError, Unavailable, WrongType
 from tests.commands.common import batch, recorded, refused, restarted

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from synap.clock import Millis
 from synap.commands import TABLE
-from synap.commands.dispatcher import Dispatcher, Limits
+from synap.commands.dispatcher import Dispatcher
 from synap.commands.executor import CLOCK, TRANSACTION, Executor
+from synap.commands.gates import Limits
 from synap.commands.state import State
 from tests.payloads.improviser import Improviser, Repertoire, repertoire
 from tests.payloads.strategies import NAMESPACES, READS, commands
@@ -28,7 +29,9 @@ IDEMPOTENCY_KEYS = ["first", "second", "third", "fourth"]
 EVICT = "kv.evict"
 # They tell what begins anew with a server, what depends on how a value came about, and where the journal is.
 UNREPEATABLE = [
-    f'"{name}"'.encode() for name in READS if name.endswith((".stats", ".usage")) or name.startswith("admin.")
+    f'"{name}"'.encode()
+    for name in READS
+    if name.endswith((".stats", ".usage", ".groups")) or name.startswith(("admin.", "pubsub."))
 ]
 ADVANCES_SECS = [5.0, 0.4, 1.0, 2.0, 100.0, 86_400.0, -3.0]
 MEMORY_POLICIES = ["allkeys-lru", "volatile-lru", "volatile-ttl", "noeviction"]
@@ -204,8 +207,7 @@ def _told(reply: dict[str, Any]) -> dict[str, Any]:
 def _harness_on(executor: Executor, clock: FakeClock) -> Harness:
     """The live path on a state that was brought back, as late as `clock` says."""
     harness = Harness()
-    harness.clock.wall = clock.wall
-    harness.clock.advance_to(clock.now())
+    harness.clock = clock.twin()
     harness.executor, harness.state = executor, executor.state
     harness.dispatcher = Dispatcher(executor, harness.log, harness.clock, Limits())
     harness.dispatcher.ready()

@@ -32,11 +32,12 @@ class Improviser:
 
     def __init__(self, known: Repertoire) -> None:
         self._known = known
+        self._namespaces = [name for name in NAMESPACES if any(command.startswith(f"{name}.") for command in known)]
         self._choices: list[list[str]] = []
 
     def next(self, rng: random.Random) -> dict[str, Any]:
         """Another command with its payload."""
         if not self._choices or rng.random() < TURNS:
-            self._choices = choices(rng.choice(NAMESPACES), self._known)
+            self._choices = choices(rng.choice(self._namespaces), self._known)
         name = rng.choice(rng.choice(self._choices))
         return {"command": name, "payload": rng.choice(self._known[name])}

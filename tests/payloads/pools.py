@@ -32,6 +32,7 @@ JSON = [
     b'{"b":1, "a" : [ ],"b":2}',
     b'"%b"' % (b"x" * 300),
 ]
+BASE64 = ["AP9iaW4=", "", "aGVsbG8="]
 FRAGMENTS = [orjson.Fragment(text) for text in JSON]
 
 _NAMES = ["m", "", "n", "é\U0001f511", 'quote " and \\ and \0']
@@ -45,6 +46,15 @@ _TEXTS_BY_FIELD = {
     "max": ["+inf", "(1", "2"],
     "type": ["u8", "i5", "u1", "i1", "i64", "u63"],
     "offset": ["#0", "#3"],
+    "message_id": ["msg_1_1", "msg_1_2", "msg_2_1", "msg_2_2", "msg_1_3", "none"],
+    "message_ids": ["msg_1_1", "msg_1_2", "msg_2_1", "msg_1_3"],
+    "consumer_id": ["worker", "é", "other"],
+    "dedup_id": ["once", "é", "twice"],
+    "group": ["readers", "é"],
+    "from_offsets": ["0", "1", "none"],
+    "event_type": ["created", "é", "deleted"],
+    "event_types": ["created", "é"],
+    "epoch": ["none"],
 }
 
 _EXTREMES = [1, 2, -3, 0, 2**63 - 1, -(2**63)]
@@ -60,6 +70,29 @@ _NUMBERS_BY_FIELD: dict[str, Sequence[float]] = {
     "offset": [0, 1, 2, 7, 8, 12, 100],
     "seed": [0, 1, 2, 3, 12_345, 2**53],
     "timeout": [0.01],
+    "delay_secs": [0, 0.5, 2, 86_400],
+    "ack_deadline": [0.5, 2, 30, 0.001],
+    "ack_deadline_secs": [1, 0.002, 30],
+    "max_retries": [1, 0, 3],
+    "max_depth": [3, 1, 1_000],
+    "max_messages": [2, 1, 10],
+    "message_ttl_secs": [1.5, 0.001, 60],
+    "initial_secs": [0, 0.25, 1],
+    "max_secs": [60, 0.5, 0],
+    "multiplier": [2, 1.5, 1],
+    "priority": [5, 9, 0],
+    "delivery": [1, 2],
+    "partition": [0, 1, 2],
+    "partitions": [1, 2, 3],
+    "from_offset": [0, 1, 2, 50],
+    "from_offsets": [0, 1, 2, 50],
+    "from_timestamp": [0, 1_700_000_000_000, 9_000_000_000_000],
+    "max_events": [2, 1, 100],
+    "max_bytes": [40, 1, 100_000],
+    "max_age_secs": [1, 0.001, 3_600],
+    "last_seq": [0, 1, 100],
+    "prefetch": [1, 2, 10_000],
+    "limit": [2, 1, 100],
     **dict.fromkeys(("radius", "width", "height"), _EXTENTS),
     "longitude": [13.361389, 15.087269, 0, -180, 180],
     "latitude": [38.115556, 37.502669, 0, -85, 85],

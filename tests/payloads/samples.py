@@ -137,6 +137,8 @@ def _scalars(node: inspect.Type, field: str) -> list[Any]:
             return [True]
         case inspect.RawType() | inspect.AnyType():
             return [1]
+        case inspect.BytesType():
+            return pools.BASE64[:1]
         case _:
             raise TypeError(f"{field}: teach tests/payloads what a {node} may be")
 

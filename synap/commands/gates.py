@@ -1,0 +1,101 @@
+"""What a request must pass before its handler runs: key length, nesting, a writable journal, memory.
+
+Each gate stands here once, in front of all handlers, and is driven by what a command declares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+from synap.clock import Millis
+from synap.commands import envelope
+from synap.commands.executor import Bound, Executor
+from synap.engines import eviction
+from synap.errors import DiskFull, MemoryLimit, PayloadTooLarge
+
+_EVICT = "kv.evict"
+_encode_json = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on requests and on memory. 0 bytes of memory means no bound."""
+
+    max_batch: int = 10_000
+    max_key_bytes: int = 65_536
+    memory_bytes: int = 0
+    memory_policy: str = "noeviction"
+    max_wait_secs: float = 3_600.0
+
+
+class Log(Protocol):
+    """What the live path needs of a journal."""
+
+    failure: OSError | None
+    """Why the journal takes no writes at present."""
+
+    def append(self, lsn: int, time: Millis, name: bytes, payload: bytes) -> None:
+        """Take a record, to be written at the end of the tick."""
+
+
+class Gates:
+    """The gates of one server."""
+
+    def __init__(self, executor: Executor, journal: Log, limits: Limits) -> None:
+        self.unchecked_bytes = min(envelope.SHALLOW_BYTES, limits.max_key_bytes)
+        """A payload of at most this length passes `check_large`."""
+        self._executor = executor
+        self._state = executor.state
+        self._journal = journal
+        self._limits = limits
+
+    def check_large(self, bound: Bound, raw: bytes, payload: Any) -> None:
+        """Raise InvalidRequest for a payload that nests too deep, PayloadTooLarge for a key that is too long."""
+        envelope.check_nesting(bytes(raw))
+        limit = self._limits.max_key_bytes
+        if len(raw) <= limit:
+            return
+        for key in _keys(bound.command.keys, payload):
+            if len(key.encode()) > limit:
+                raise PayloadTooLarge(f"expected a key of at most {limit} bytes, got {len(key.encode())}", limit=limit)
+
+    def admit_write(self, bound: Bound, now: Millis, record: Callable[[Bound, bytes, Millis], None]) -> None:
+        """Raise DiskFull, MemoryLimit. What is evicted to make room is handed to `record`."""
+        if self._journal.failure is not None:
+            raise DiskFull.because(self._journal.failure)
+        if bound.command.grows and 0 < self._limits.memory_bytes < self._state.used_bytes:
+            self._make_room(now, record)
+
+    def _make_room(self, now: Millis, record: Callable[[Bound, bytes, Millis], None]) -> None:
+        """Evict, as the policy says, until memory is below its limit."""
+        state, limit, policy = self._state, self._limits.memory_bytes, self._limits.memory_policy
+        state.keyspace.sweep(now)
+        keys = eviction.victims(state.keyspace, policy, state.used_bytes - limit, now)
+        if keys:
+            raw = _encode_json({"keys": keys})
+            evict = self._executor.bound[_EVICT]
+            evict.handler(state, evict.decode(raw), now)
+            record(evict, raw, now)
+        if state.used_bytes > limit:
+            raise MemoryLimit(
+                f"the data takes {state.used_bytes} bytes of the {limit} allowed and policy"
+                f" {policy} frees no more; delete keys or raise memory.limit_bytes",
+                used_bytes=state.used_bytes,
+                limit_bytes=limit,
+                policy=policy,
+            )
+
+
+def _keys(fields: tuple[str, ...], payload: Any) -> Iterator[str]:
+    """The keys a payload names: a field may hold one, a list of them, pairs with a key, or a map by key."""
+    if isinstance(payload, tuple):
+        yield payload[0]
+        return
+    for field in fields:
+        value = getattr(payload, field)
+        for item in (value,) if isinstance(value, str) else value or ():
+            yield item if isinstance(item, str) else item.key

@@ -1,0 +1,100 @@
+"""What all connections that are pushed to have in common, WebSockets and server-sent events alike."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import WSCloseCode, web
+
+from synap.clock import Clock, Millis
+from synap.commands.dispatcher import Dispatcher
+from synap.commands.outbox import MessageFrames, Outbox, Policy
+from synap.commands.session import Session
+from synap.commands.state import State
+from synap.journal.committer import Committer
+from synap.transport.hub import Hub
+
+# How long a client may take to read what it is owed at the end, and to say goodbye.
+CLOSE_SECS_MAX = 3.0
+
+
+class Client(Session):
+    """A session with a connection."""
+
+    def stop(self, code: WSCloseCode, reason: bytes) -> None:
+        """End the connection, politely."""
+        raise NotImplementedError
+
+
+class Live:
+    """The connections of one server that are pushed to, and what they share."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        committer: Committer,
+        state: State,
+        clock: Clock,
+        default_ack: int,
+        *,
+        outbox_messages: int,
+        outbox_bytes: int,
+        policy: Policy,
+    ) -> None:
+        self.dispatcher = dispatcher
+        self.committer = committer
+        self.state = state
+        self.line = state.line
+        self.hub = Hub(state.line, committer)
+        self.default_ack = default_ack
+        """How far what is pushed must be in the journal."""
+        self.clients: dict[Client, None] = {}
+        self._clock = clock
+        self._frames = MessageFrames()
+        self._outbox_messages = outbox_messages
+        self._outbox_bytes = outbox_bytes
+        self._policy: Policy = policy
+
+    @property
+    def lsn(self) -> int:
+        """Of the last change."""
+        return self.state.lsn
+
+    def now(self) -> Millis:
+        """The moment of this tick."""
+        return self._clock.hold()
+
+    def name(self) -> str:
+        """A name for a session that no other has."""
+        return secrets.token_hex(8)
+
+    def outbox(self, wake: Callable[[], None]) -> Outbox:
+        """A new outbox; `wake` is called when there is something in it."""
+        return Outbox(
+            self.state.pubsub,
+            self._frames,
+            wake,
+            messages_max=self._outbox_messages,
+            bytes_max=self._outbox_bytes,
+            policy=self._policy,
+        )
+
+    @asynccontextmanager
+    async def connected(self, client: Client) -> AsyncIterator[None]:
+        """Count a connection in, and end all it has when it goes."""
+        self.clients[client] = None
+        try:
+            yield
+        finally:
+            del self.clients[client]
+            self.state.pubsub.unsubscribe(client.outbox)
+            client.outbox.clear()  # the rest may have to wait for the garbage collector
+            client.end()
+
+    async def stop(self, _: web.Application) -> None:
+        """Send what is owed, then end all connections."""
+        await self.committer.reach(0, 0)
+        for client in list(self.clients):
+            client.stop(WSCloseCode.GOING_AWAY, b"the server is shutting down")
