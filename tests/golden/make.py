@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import subprocess
 import sys
@@ -9,9 +10,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from synap.journal import segment, snapshot
 from tests.support import ServerProcess
 
+_RETRY = {"strategy": "linear", "initial_secs": 1, "max_secs": 2.5, "multiplier": 1}
 _SCORES = [("a", 1), ("b", 2.5), ("c", -3), ("é", 2.5), ("low", "-inf"), ("d", 4), ("e", 5), ("f", 6), ("g", 7)]
 
 
@@ -92,6 +96,58 @@ REQUESTS: list[dict[str, Any]] = [
     _call("hyperloglog.pfadd", key="many", elements=[str(number) for number in range(15_000)]),
     _call("hyperloglog.pfmerge", destination="merged", sources=["few", "many"]),
     _call("geospatial.geoadd", key="places", member="Palermo", longitude=13.361389, latitude=38.115556),
+    _call("queue.create", queue="work", config={"max_depth": 100, "ack_deadline_secs": 9_000_000, "retry": _RETRY}),
+    _call("queue.publish", queue="work", message={"n": 1.10}, headers={"trace": [1.0]}, priority=9, dedup_id="é"),
+    _call("queue.publish", queue="work", message_base64="AP9iaW4=", ttl=9_000_000_000),
+    _call("queue.publish", queue="work", message="later", delay_secs=9_000_000, ttl=5),
+    *[_call("queue.publish", queue="work", message=number, priority=3) for number in range(8)],
+    _call("queue.consume", queue="work", max_messages=6, consumer_id="worker"),
+    _call("queue.ack", queue="work", message_id="msg_1_1", delivery=1),
+    _call("queue.ack", queue="work", message_ids=["msg_1_2", "absent"]),
+    _call("queue.nack", queue="work", message_id="msg_1_4"),
+    _call("queue.nack", queue="work", message_id="msg_1_5", delay_secs=0),
+    _call("queue.nack", queue="work", message_id="msg_1_6", requeue=False),
+    _call("queue.extend", queue="work", message_id="msg_1_7", ack_deadline=1_000_000_000),
+    _call("queue.consume", queue="work", timeout=1),
+    _call("queue.configure", queue="work", config={"max_retries": 7, "message_ttl_secs": 8_000_000}),
+    _call("queue.dlq_replay", queue="work", message_id="msg_1_6"),
+    _call("queue.create", queue="brief", config={"ack_deadline_secs": 0.01, "max_retries": 1}),
+    _call("queue.publish", queue="brief", message="dies of old leases"),
+    _call("queue.consume", queue="brief", timeout=5),
+    _call("queue.consume", queue="brief", timeout=5, consumer_id="second"),
+    _call("queue.publish", queue="purged", message=1),
+    _call("queue.consume", queue="purged"),
+    _call("queue.nack", queue="purged", message_id="msg_3_1", requeue=False),
+    _call("queue.dlq_purge", queue="purged"),
+    _call("queue.publish", queue="purged", message=2),
+    _call("queue.purge", queue="purged"),
+    _call("queue.publish", queue="gone", message=3),
+    _call("queue.delete", queue="gone"),
+    _call("stream.create", room="room", partitions=3, retention={"max_events": 4, "max_bytes": 10_000}),
+    _call("stream.publish", room="room", event_type="told", data={"n": 1.10}, headers={"trace": [1.0]}),
+    _call("stream.publish", room="room", event_type="é", data_base64="AP9iaW4=", key_base64="/w==", partition=1),
+    _call("stream.publish", room="room", event_type="told", data=None, key="ключ"),
+    _call("stream.publish_batch", room="room", events=[{"event_type": "counted", "data": n} for n in range(12)]),
+    _call("stream.publish", room="made by an event", event_type="told", data="first"),
+    _call("stream.consume", room="room", group="readers", max_events=5),
+    _call("stream.consume", room="room", group="new ones", start="latest", auto_commit=False),
+    _call("stream.commit", room="room", group="careful", offset=2, partition=1),
+    _call("stream.retention", room="room", max_bytes=None, max_age_secs=9_000_000_000),
+    _call("stream.commit", room="room", group="short", offset=1),
+    _call("stream.delete_group", room="room", group="short"),
+    _call("stream.create", room="gone"),
+    _call("stream.delete", room="gone"),
+    _call("stream.publish", room="gone", event_type="told", data="of another room"),
+    {
+        "type": "batch",
+        "atomic": True,
+        "commands": [
+            _call("kv.set", key="outbox", value=1),
+            _call("queue.publish", queue="outbox", message=1),
+            _call("stream.publish", room="outbox", event_type="told", data=1),
+        ],
+    },
+    _call("queue.publish", queue="work", message="once") | {"idempotency_key": "golden-3"},
     {"command": "kv.incr", "payload": {"key": "once"}, "idempotency_key": "golden-1"},
     {
         "type": "batch",
@@ -109,11 +165,19 @@ REQUESTS: list[dict[str, Any]] = [
 def main(target: Path) -> None:
     """Write `journal`, all segments, and `snapshot`, a snapshot with the tail behind it."""
     with tempfile.TemporaryDirectory() as scratch:
-        small = {"SYNAP_JOURNAL_SEGMENT_BYTES": "1024", "SYNAP_JOURNAL_SNAPSHOT_EVERY_BYTES": "0"}
+        settings = {
+            "SYNAP_JOURNAL_SEGMENT_BYTES": "1024",
+            "SYNAP_JOURNAL_SNAPSHOT_EVERY_BYTES": "0",
+            "SYNAP_QUEUES_MAX_RETRIES": "5",
+        }
         data = Path(scratch) / "data"
-        with ServerProcess(data, env=small) as server:
+        with ServerProcess(data, env=settings) as server:
             for request in REQUESTS:
                 server.send(request)
+            asyncio.run(_subscribe_and_leave(server, "outbox"))
+            asyncio.run(_subscribe_and_see_it_killed(server, "outbox"))
+        with ServerProcess(data, env=settings):  # gives back what the subscriber had
+            pass
         _copy(data, target / "journal")
         subprocess.run([sys.executable, "-m", "synap", "journal", "snapshot", "--data", str(data)], check=True)
         covered = max(snapshot.lsn_of(path) for path in snapshot.list_snapshots(data))
@@ -121,6 +185,27 @@ def main(target: Path) -> None:
             if segment.first_lsn_of(path) <= covered:
                 path.unlink()
         _copy(data, target / "snapshot")
+
+
+async def _subscribe_and_leave(server: ServerProcess, queue: str) -> None:
+    """Take a message on a WebSocket, and have the server give it back."""
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"{server.url}/api/v1/ws") as socket:
+        await _take_a_message(socket, queue)
+    while server.call("queue.stats", queue=queue)["in_flight"]:
+        await asyncio.sleep(0.01)
+
+
+async def _subscribe_and_see_it_killed(server: ServerProcess, queue: str) -> None:
+    """Take a message on a WebSocket that outlives the server."""
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"{server.url}/api/v1/ws") as socket:
+        await _take_a_message(socket, queue)
+        server.kill()
+
+
+async def _take_a_message(socket: aiohttp.ClientWebSocketResponse, queue: str) -> None:
+    await socket.send_json(_call("queue.subscribe", queue=queue))
+    while (await socket.receive_json())["type"] != "message":
+        pass
 
 
 def _copy(data: Path, target: Path) -> None:
