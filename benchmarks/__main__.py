@@ -1,6 +1,6 @@
 """`python -m benchmarks [part ...]`: measure, print a table a part, and write them all to a file if asked.
 
-Timings never fail a run; servers that answer wrongly do. On two cores a whole run takes about five minutes.
+Timings never fail a run; servers that answer wrongly do. On two cores a whole run takes about ten minutes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,19 @@ from rich.console import Console
 
 from benchmarks import report, servers
 from benchmarks.load import LoadFailed
-from benchmarks.parts import batches, collections, commands, fsync, memory, recovery
+from benchmarks.parts import (
+    batches,
+    collections,
+    commands,
+    connections,
+    fsync,
+    memory,
+    pubsub,
+    queues,
+    recovery,
+    sockets,
+    streams,
+)
 from benchmarks.parts.recovery import NoSnapshot
 from benchmarks.report import Table
 from benchmarks.rounds import Plan
@@ -30,11 +42,16 @@ PARTS: dict[str, Callable[[Plan], Table]] = {
     "fsync": fsync.run,
     "batches": batches.run,
     "collections": collections.run,
+    "queues": queues.run,
+    "streams": streams.run,
+    "pubsub": pubsub.run,
+    "sockets": sockets.run,
+    "connections": connections.run,
     "memory": memory.run,
     "recovery": recovery.run,
 }
 SPINNER_HZ = 1  # drawing takes CPU time from what is measured
-NEED_WRK = {"commands", "fsync", "batches", "collections"}
+NEED_WRK = {"commands", "fsync", "batches", "collections", "streams", "pubsub"}
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 -- Requests for wrk, all made in `init` so that sending one costs a table lookup.
 -- Arguments: kind (command, batch, url or template), requests in the pool, different keys or numbers, commands in a
--- batch, percent of writes, and the template: a request with __rand_int__ where a random number goes.
+-- batch, percent of writes, and the template: a request with __rand_int__ where a random number of twelve digits goes,
+-- and __number__ where one goes as JSON has it.
 -- The seed is fixed: every server is sent the same keys in the same order.
 
 local VALUE = "abc"
@@ -42,6 +43,8 @@ function init(args)
       elseif kind == "template" then
          pool[i] = post((args[6]:gsub("__rand_int__", function()
             return string.format("%012d", math.random(0, keys - 1))
+         end):gsub("__number__", function()
+            return string.format("%d", math.random(0, keys - 1))
          end)))
       else
          local entries = {}

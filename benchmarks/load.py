@@ -37,6 +37,8 @@ TIMEOUT_SECS = 60
 REDIS_BENCHMARK_FIRST_REQUESTS = 20_000
 RANDOM = "__rand_int__"
 """Stands for a random number of twelve digits in a command, as redis-benchmark has it."""
+NUMBER = "__number__"
+"""Stands for a random number as JSON has it; for wrk only."""
 
 
 class LoadFailed(Exception):
@@ -159,11 +161,13 @@ def fill_redis(target: Server, keys: int, value: str | None = None) -> None:
     run_redis(target, (f"SET {key(n)} {value or numbered_value(n)}" for n in range(keys)))
 
 
-def run_synap(target: Server, commands: Iterable[tuple[str, dict[str, Any]]]) -> None:
+def run_synap(
+    target: Server, commands: Iterable[tuple[str, dict[str, Any]]], commands_at_once: int = FILL_BATCH
+) -> None:
     """Run commands in batches. Raises LoadFailed when one fails."""
     connection = HTTPConnection("127.0.0.1", target.port, timeout=TIMEOUT_SECS)
     try:
-        for part in _parts(commands):
+        for part in _parts(commands, commands_at_once):
             entries = [{"command": name, "payload": payload} for name, payload in part]
             body = json.dumps({"type": "batch", "commands": entries}, separators=(",", ":"))
             connection.request("POST", "/api/v1/command", body, {"Content-Type": "application/json"})
@@ -212,9 +216,9 @@ def chunks(count: int) -> Iterator[range]:
         yield range(start, min(start + FILL_BATCH, count))
 
 
-def _parts(items: Iterable[T]) -> Iterator[list[T]]:
+def _parts(items: Iterable[T], count: int = FILL_BATCH) -> Iterator[list[T]]:
     iterator = iter(items)
-    while part := list(islice(iterator, FILL_BATCH)):
+    while part := list(islice(iterator, count)):
         yield part
 
 

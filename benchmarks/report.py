@@ -64,6 +64,8 @@ def head() -> str:
         f" and uvloop {metadata.version('uvloop')}",
         "Redis": _version(r"v=(\S+)", "redis-server", "--version"),
         "webdis": _version(r"(\S+)", "dpkg-query", "-W", "-f", "${Version}", "webdis"),
+        "beanstalkd": _version(r"beanstalkd (\S+)", "beanstalkd", "-v"),
+        "NATS": _version(r" v(\S+)", "nats-server", "--version"),
         "wrk": _version(r"wrk (\S+)", "wrk", "--version"),
     }
     return "\n".join(["# Synap's benchmarks", "", *(f"- {name}: {fact}" for name, fact in facts.items()), ""])

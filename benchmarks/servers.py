@@ -110,6 +110,25 @@ def webdis(directory: Path, redis_port: int) -> Iterator[Server]:
         yield _answering(process, port, lambda: http(port, "GET", "/PING") == b'{"PING":[true,"PONG"]}')
 
 
+@contextmanager
+def beanstalkd(directory: Path) -> Iterator[Server]:
+    """beanstalkd with a log that is synced every second."""
+    port, log = _free_port(), directory / "beanstalkd"
+    log.mkdir()
+    command = ["beanstalkd", "-l", "127.0.0.1", "-p", str(port), "-b", str(log), "-f", "1000"]
+    with _process(command, directory / "beanstalkd.log", announces=False) as process:
+        yield _answering(process, port, lambda: _accepts(port))
+
+
+@contextmanager
+def nats(directory: Path) -> Iterator[Server]:
+    """NATS with JetStream, which keeps its streams in files and leaves it to the system when they reach the disk."""
+    port, store = _free_port(), directory / "nats"
+    command = ["nats-server", "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(store)]
+    with _process(command, directory / "nats.log", announces=False) as process:
+        yield _answering(process, port, lambda: _accepts(port))
+
+
 def machine_cpu_secs() -> float:
     """CPU time that the whole machine has spent so far, or has been denied by other machines."""
     user, nice, system, _idle, _iowait, *others = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9])
@@ -223,6 +242,11 @@ def _answering(process: _Process, port: int, is_ready: Callable[[], bool]) -> Se
         except OSError:
             pass
         time.sleep(POLL_SECS)
+
+
+def _accepts(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
 
 
 def _free_port() -> int:
