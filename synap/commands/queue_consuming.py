@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -113,17 +114,22 @@ def consume(state: State, payload: Consume, now: Millis) -> Consumed:
 
 
 class Acknowledge(Payload):
-    """Payload of queue.ack. With `delivery`, as it came with the message, an earlier lease of it does not count."""
+    """Payload of queue.ack. With `delivery` (`deliveries` for several), as it came with the message, an earlier lease
+    of it does not count.
+    """
 
     queue: QueueName
     message_id: MessageId | None = None
     message_ids: Annotated[list[MessageId], msgspec.Meta(min_length=1, max_length=10_000)] | None = None
     delivery: int | None = None
+    deliveries: Annotated[list[int], msgspec.Meta(min_length=1, max_length=10_000)] | None = None
 
     def __post_init__(self) -> None:
         check_either(self.message_id, self.message_ids, "message_id or message_ids")
         if self.message_ids is not None and self.delivery is not None:
             raise ValueError("delivery: goes with message_id only")
+        if self.deliveries is not None and len(self.deliveries) != len(self.message_ids or ()):
+            raise ValueError("deliveries: expected one for each of message_ids")
 
 
 class Acknowledged(Result):
@@ -149,14 +155,14 @@ def ack(state: State, payload: Acknowledge, now: Millis) -> Acknowledged:
     if payload.message_id is not None:
         queue.ack(_leased(queue, payload.message_id, payload.delivery))
         return Acknowledged(True, 1, [])
-    message_ids = list(dict.fromkeys(payload.message_ids or ()))
-    found = [message for message_id in message_ids if (message := queue.leased(message_id)) is not None]
+    wanted = dict(zip(payload.message_ids or (), payload.deliveries or repeat(None), strict=False))
+    found = {i: message for i, delivery in wanted.items() if (message := queue.leased(i, delivery)) is not None}
     if not found:
-        raise message_not_found(queue, message_ids[0])
-    for message in found:
+        raise message_not_found(queue, next(iter(wanted)))
+    for message in found.values():
         queue.ack(message)
-    acked = {queue.message_id(message) for message in found}
-    return Acknowledged(len(acked) == len(message_ids), len(acked), [i for i in message_ids if i not in acked])
+    missing = [message_id for message_id in wanted if message_id not in found]
+    return Acknowledged(not missing, len(found), missing)
 
 
 class Nack(Payload):
@@ -322,7 +328,7 @@ def unsubscribe(state: State, payload: QueueOnly, now: Millis, session: Session)
 
 def _leased(queue: Queue, message_id: str, delivery: int | None) -> Message:
     """The message if it is leased, under that delivery where one is named. Raises MessageNotFound."""
-    message = queue.leased(message_id)
-    if message is None or delivery not in (None, message.deliveries):
+    message = queue.leased(message_id, delivery)
+    if message is None:
         raise message_not_found(queue, message_id)
     return message

@@ -279,10 +279,12 @@ class Queue:
         self.consumed_total += len(leased)
         return leased
 
-    def leased(self, message_id: str) -> Message | None:
-        """The message with this id if it is in flight."""
+    def leased(self, message_id: str, delivery: int | None = None) -> Message | None:
+        """The message with this id if it is in flight, by that delivery where one is named."""
         message = self._named(message_id, self._messages)
-        return message if message is not None and message.state == "leased" else None
+        if message is None or message.state != "leased" or delivery not in (None, message.deliveries):
+            return None
+        return message
 
     def in_flight_of(self, holder: str) -> int:
         """How many messages a holder has in flight."""

@@ -281,6 +281,23 @@ def test_a_lease_that_is_over_cannot_be_extended(harness: Harness) -> None:
 # Dead letters
 
 
+def test_several_acknowledged_at_once_may_name_their_deliveries(harness: Harness) -> None:
+    for number in range(3):
+        put(harness, number)
+    early = harness.call("queue.consume", queue="q", max_messages=2)["messages"]
+    harness.clock.advance(DEFAULT_LEASE_SECS)
+    late = harness.call("queue.consume", queue="q", max_messages=3)["messages"]
+    ids = [message["message_id"] for message in late]
+    outdated = {"message_ids": ids[:2], "deliveries": [message["delivery"] for message in early]}
+    assert refused(harness, "queue.ack", queue="q", **outdated).code == "MESSAGE_NOT_FOUND"
+    found = harness.call("queue.ack", queue="q", message_ids=ids, deliveries=[2, 1, 1])
+    assert found == {"success": False, "acked": 2, "missing": [ids[1]]}
+    for wrong in ([1], [1, 1, 1, 1]):
+        assert refused(harness, "queue.ack", queue="q", message_ids=ids, deliveries=wrong).code == "INVALID_PAYLOAD"
+    assert refused(harness, "queue.ack", queue="q", message_id=ids[0], deliveries=[1]).code == "INVALID_PAYLOAD"
+    check_recovery(harness)
+
+
 def test_a_replayed_letter_is_a_new_message_that_tells_of_its_death(harness: Harness) -> None:
     put(harness, "m", priority=9, headers={"a": 1})
     nack(harness, take(harness), requeue=False)

@@ -82,6 +82,7 @@ _NUMBERS_BY_FIELD: dict[str, Sequence[float]] = {
     "multiplier": [2, 1.5, 1],
     "priority": [5, 9, 0],
     "delivery": [1, 2],
+    "deliveries": [1, 2],
     "partition": [0, 1, 2],
     "partitions": [1, 2, 3],
     "from_offset": [0, 1, 2, 50],

@@ -214,13 +214,13 @@ def test_many_floods_and_slow_subscribers_do_not_add_up(tmp_path: Path) -> None:
     with ServerProcess(tmp_path / "data") as server, connected(server) as publisher:
         flood(publisher, "t", FLOOD)
         found = []
-        for _ in range(6):
+        for _ in range(10):
             with connected(server, receive_buffer=SMALL_BUFFER) as slow, connected(server) as other:
                 slow.call("pubsub.subscribe", topics=["#"])
                 other.call("pubsub.subscribe", topics=["#"], policy="drop_newest")
                 flood(publisher, "t", FLOOD)
             found.append(memory_bytes(server))
-        assert found[-1] - found[1] < 10 * MIB
+        assert found[-1] - found[4] < 10 * MIB  # by then the allocator has what it needs
 
 
 def test_pings_are_answered_while_nothing_is_read(server: Inside, topic: str) -> None:
