@@ -292,7 +292,7 @@ class AgainstTwin(RuleBasedStateMachine):
 def compare(queue: Queue, twin: TwinQueue) -> None:
     """What can be seen of a queue must be what the twin has."""
     in_order = twin.in_order()
-    assert [message.seq for message in queue.peek(100)] == [item.seq for item in in_order]
+    assert [message.seq for message in queue.peek(len(in_order) + 1)] == [item.seq for item in in_order]
     assert [queue.position(item.seq) for item in in_order] == list(range(1, len(in_order) + 1))
     assert all(queue.position(item.seq) is None for item in twin.of("delayed", "leased") + twin.dead)
     assert queue.oldest_ready_at() == min((item.published_at for item in in_order), default=None)
