@@ -7,6 +7,7 @@ client only as INTERNAL_ERROR with an incident id.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 
@@ -15,15 +16,22 @@ class SynapError(Exception):
 
     code: ClassVar[str]
     status: ClassVar[int]
+    headers: Mapping[str, str] = {}
+    """What an HTTP answer says beside it."""
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
-        self.message = message
-        self.details = details
+        self.message = _sayable(message)
+        self.details = {name: _sayable(v) if isinstance(v, str) else v for name, v in details.items()}
 
     def as_dict(self) -> dict[str, Any]:
         """The `error` object of a reply."""
         return {"code": self.code, "message": self.message, "details": self.details}
+
+
+def _sayable(text: str) -> str:
+    """A text that can be encoded. What quotes a client may hold what is no character."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 class InvalidRequest(SynapError):
@@ -72,6 +80,57 @@ class KeyNotFound(SynapError):
     """The command needs a key that is not there."""
 
     code, status = "KEY_NOT_FOUND", 404
+
+
+class Unauthorized(SynapError):
+    """No credential where one is needed, or one that is not, or no longer, good."""
+
+    code, status = "UNAUTHORIZED", 401
+    headers = {"WWW-Authenticate": 'Bearer realm="synap"'}
+
+
+class CredentialExpired(Unauthorized):
+    """Its time is over. Whoever was told must not be let in again by a slower clock."""
+
+
+class Forbidden(SynapError):
+    """The credential lacks the permission, which `details` names; or this is not the place to use it."""
+
+    code, status = "FORBIDDEN", 403
+
+
+class RateLimitExceeded(SynapError):
+    """Too many requests, or failed logins. `details.retry_after_secs` says how long to wait."""
+
+    code, status = "RATE_LIMIT_EXCEEDED", 429
+
+    def __init__(self, message: str, *, retry_after_secs: int) -> None:
+        super().__init__(message, retry_after_secs=retry_after_secs)
+        self.headers = {"Retry-After": str(retry_after_secs)}
+
+
+class UserNotFound(SynapError):
+    """There is no such user."""
+
+    code, status = "USER_NOT_FOUND", 404
+
+
+class RoleNotFound(SynapError):
+    """There is no such role."""
+
+    code, status = "ROLE_NOT_FOUND", 404
+
+
+class UserExists(SynapError):
+    """The user is there already."""
+
+    code, status = "USER_EXISTS", 409
+
+
+class RoleExists(SynapError):
+    """The role is there already, with other permissions."""
+
+    code, status = "ROLE_EXISTS", 409
 
 
 class NeedsWebSocket(SynapError):
