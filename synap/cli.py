@@ -63,41 +63,43 @@ def serve(
         },
     )
     settings = loaded.settings
-    if not config.is_loopback(settings.server.host) and not insecure:
+    if not (config.is_loopback(settings.server.host) or settings.auth.enabled or insecure):
         _fail(
             BAD_SETTING,
             f"{loaded.origins['server.host']}: server.host: {settings.server.host} can be reached from other machines"
-            " and requests need no credential; add --insecure if that is intended",
+            " and nobody has to log in; set auth.enabled, or add --insecure if that is intended",
         )
     import uvloop
 
     from synap import log
     from synap.journal import JournalDamaged
     from synap.journal.directory import DirectoryUnusable
-    from synap.server import CannotListen
 
     log.configure(settings.log.level, settings.log.format)
     try:
-        uvloop.run(_serve(settings))
+        uvloop.run(_serve(loaded))
     except DirectoryUnusable as error:
         _fail(BAD_SETTING, f"{loaded.origins['server.data']}: server.data: {error}")
     except JournalDamaged as error:
         _fail(BAD_JOURNAL, str(error))
-    except CannotListen as error:
+    except config.UnusableSetting as error:
         _fail(BAD_SETTING, f"{loaded.origins[error.key]}: {error.key}: {error}")
     except OSError as error:
         _fail(FAILED, str(error))
 
 
-async def _serve(settings: config.Settings) -> None:
+async def _serve(loaded: config.Loaded) -> None:
     import asyncio
     import signal
 
     from synap.server import Server
 
-    server = Server(settings)
+    settings = loaded.settings
+    server = Server(settings, loaded.origins)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, server.request_stop)
+    if settings.server.tls_cert:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.renew_certificate)
     await server.start()
     with _recovery_bar() as show:
         progress = await server.recover(show)
@@ -141,9 +143,16 @@ def call(
     command: Annotated[str, typer.Argument(help="Name of the command: kv.set")],
     fields: Annotated[list[str] | None, typer.Argument(help="Payload fields: key=greeting value='\"hello\"'")] = None,
     url: Annotated[str, typer.Option(envvar="SYNAP_URL", help="The server.")] = "http://127.0.0.1:15500",
+    api_key: Annotated[
+        str | None, typer.Option(envvar="SYNAP_API_KEY", help="API key, or a token from auth.login.")
+    ] = None,
+    ca: Annotated[
+        Path | None, typer.Option(envvar="SYNAP_CA", help="Certificate to trust, beside the system's.")
+    ] = None,
 ) -> None:
     """Run one command on a running server. A field's value is JSON, or else text as it stands."""
     import json
+    import ssl
     import urllib.error
     import urllib.request
 
@@ -152,11 +161,15 @@ def call(
 
     members = ",".join(_member(text) for text in fields or [])
     body = f'{{"command":{json.dumps(command)},"payload":{{{members}}}}}'.encode()
-    request = urllib.request.Request(  # noqa: S310
-        f"{url.rstrip('/')}/api/v1/command", body, {"Content-Type": "application/json"}
-    )
+    headers = {"Content-Type": "application/json"}
+    if api_key is not None:
+        headers["Authorization"] = f"Bearer {api_key}"
     try:
-        with urllib.request.urlopen(request) as response:  # noqa: S310
+        request = urllib.request.Request(f"{url.rstrip('/')}/api/v1/command", body, headers)  # noqa: S310
+        context = ssl.create_default_context()
+        if ca is not None:
+            context.load_verify_locations(ca)
+        with urllib.request.urlopen(request, context=context) as response:  # noqa: S310
             reply = response.read()
     except urllib.error.HTTPError as error:
         reply = error.read()
@@ -176,13 +189,8 @@ def call(
 @program.command(name="config")
 def show_config(config_file: Config = None) -> None:
     """Show the effective settings and where each came from."""
-    import msgspec
-
-    loaded = _settings(config_file, {})
-    for section, values in msgspec.to_builtins(loaded.settings).items():
-        for key, value in values.items():
-            name = f"{section}.{key}"
-            typer.echo(f"{name:<28} {value!s:<20} {loaded.origins[name]}")
+    for key, value, origin in config.shown(_settings(config_file, {})):
+        typer.echo(f"{key:<28} {value!s:<20} {origin}")
 
 
 @program.command()

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import re
 import tomllib
-from collections.abc import Mapping
+import typing
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -22,6 +24,11 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Secret = Annotated[str, msgspec.Meta(extra={"secret": True})]
+"""A text that nobody is shown."""
+
+MASK = "********"
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\s/?#@A-Z]+")
 
 
 class _Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -34,6 +41,12 @@ class Server(_Section, frozen=True):
     host: str = "127.0.0.1"
     port: Port = 15_500
     data: str = "./synap-data"
+    tls_cert: str = ""
+    """PEM file with the certificate and those that lead to a known one; read again on SIGHUP. Empty: no TLS."""
+    tls_key: str = ""
+    """PEM file with the certificate's private key."""
+    cors_origins: list[str] = []
+    """Web pages that may use the server beside its own: "https://app.example"; "*" for all."""
 
 
 class Journal(_Section, frozen=True):
@@ -101,11 +114,46 @@ class Pubsub(_Section, frozen=True):
     policy: Literal["drop_oldest", "drop_newest", "disconnect"] = "drop_oldest"
 
 
+class Auth(_Section, frozen=True):
+    """Who may do what. Users, roles and API keys are made with `auth.*`; what stands here is there from the start.
+
+    Permissions are `command-pattern[:key-pattern]`: "kv.get:user:*".
+    """
+
+    enabled: bool = False
+    root_username: Annotated[str, msgspec.Meta(min_length=1)] = "root"
+    root_password: Secret = ""
+    """As it is, or as an argon2 hash. Empty: there is no root."""
+    jwt_secret: Secret = ""
+    """Of HS256 tokens; tokens from `auth.login` are signed with it. Empty: these are good until the next start."""
+    jwt_public_key: str = ""
+    """Of RS256 or ES256 tokens: PEM, or the path of a file with it."""
+    jwt_algorithms: list[Literal["HS256", "RS256", "ES256"]] = []
+    """Which of those that the keys are for; empty: all of them."""
+    anonymous_permissions: list[str] = []
+    """What everybody may do without a credential."""
+    token_ttl_secs: Seconds = 43_200.0
+    """How long a token from `auth.login` is good."""
+
+
+class RateLimit(_Section, frozen=True):
+    """How much one client may ask for. Every command counts, those of a batch as well."""
+
+    enabled: bool = False
+    requests_per_second: Annotated[float, msgspec.Meta(gt=0, le=1e9)] = 1_000.0
+    burst: Positive = 2_000
+    """How many may come at once after a pause."""
+    per: Literal["credential", "address"] = "credential"
+    """By what to tell clients apart; those without a credential always by their address."""
+
+
 class Log(_Section, frozen=True):
     """How much to log, and whether for people or for machines."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
+    slow_ms: Annotated[float, msgspec.Meta(ge=0)] = 100.0
+    """Commands that take longer are kept for `admin.slowlog`; 0: none."""
 
 
 class Settings(_Section, frozen=True):
@@ -115,6 +163,8 @@ class Settings(_Section, frozen=True):
     journal: Journal = Journal()
     memory: Memory = Memory()
     limits: Limits = Limits()
+    auth: Auth = Auth()
+    rate_limit: RateLimit = RateLimit()
     queues: Queues = Queues()
     streams: Streams = Streams()
     pubsub: Pubsub = Pubsub()
@@ -125,9 +175,17 @@ class BadSetting(Exception):
     """A setting that cannot be used; the message names where it stands, the key and the reason."""
 
 
+class UnusableSetting(Exception):
+    """A setting that is well formed and yet cannot be used; the message says why, `key` which one it is."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(reason)
+        self.key = key
+
+
 @dataclass(frozen=True)
 class Loaded:
-    """The effective settings, and for each "section.key" where its value came from."""
+    """The effective settings, and for each "section.key" where its value came from, as far as that is known."""
 
     settings: Settings
     origins: dict[str, str]
@@ -142,7 +200,9 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
     for key, value in flags.items():
         if value is not None:
             given[key] = _Given(value, _FLAGS.get(key, "--" + key.partition(".")[2]), from_text=True)
-    return _build(given)
+    loaded = _build(given)
+    _check_server(loaded)
+    return loaded
 
 
 def is_loopback(host: str) -> bool:
@@ -151,6 +211,41 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+class Shown(NamedTuple):
+    """A setting as it may be shown: a secret that is set is a mask."""
+
+    key: str
+    value: Any
+    origin: str
+
+
+def shown(loaded: Loaded) -> Iterator[Shown]:
+    """Every setting as it may be shown, by "section.key" in the order of declaration."""
+    for section, form in _SECTIONS.items():
+        values = getattr(loaded.settings, section)
+        for field in msgspec.structs.fields(form):
+            key, value = f"{section}.{field.name}", msgspec.to_builtins(getattr(values, field.name))
+            yield Shown(key, MASK if value and _is_secret(field.type) else value, loaded.origins.get(key, "given"))
+
+
+def _check_server(loaded: Loaded) -> None:
+    server = loaded.settings.server
+    for key, needed in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
+        if getattr(server, key) and not getattr(server, needed):
+            raise BadSetting(f"{loaded.origins[f'server.{key}']}: server.{key}: expected server.{needed} beside it")
+    for origin in server.cors_origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise BadSetting(
+                f"{loaded.origins['server.cors_origins']}: server.cors_origins: expected origins as browsers name them,"
+                f' https://app.example, or "*" for all, got {origin!r}'
+            )
+
+
+def _is_secret(of: Any) -> bool:
+    kind = msgspec.inspect.type_info(of)
+    return isinstance(kind, msgspec.inspect.Metadata) and bool((kind.extra or {}).get("secret"))
 
 
 class _Given(NamedTuple):
@@ -198,7 +293,10 @@ def _build(given: Mapping[str, _Given]) -> Loaded:
         if name not in types[section]:
             raise BadSetting(f"{setting.origin}: {key}: unknown key; [{section}] has {', '.join(types[section])}")
         try:
-            value = msgspec.convert(setting.value, types[section][name], strict=not setting.from_text)
+            raw = setting.value
+            if setting.from_text and isinstance(raw, str) and typing.get_origin(types[section][name]) is list:
+                raw = [part.strip() for part in raw.split(",") if part.strip()]
+            value = msgspec.convert(raw, types[section][name], strict=not setting.from_text)
         except msgspec.ValidationError as error:
             raise BadSetting(f"{setting.origin}: {key}: {str(error)[:1].lower()}{str(error)[1:]}") from None
         if isinstance(value, float) and not math.isfinite(value):

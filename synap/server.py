@@ -13,23 +13,31 @@ import errno
 import gc
 import logging
 import math
+import os
 import resource
 import secrets
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, Literal
 
 from aiohttp import web
 
 from synap.clock import Clock
 from synap.commands import TABLE
-from synap.commands.dispatcher import SYNCED, WRITTEN, Dispatcher
+from synap.commands.auth import Seen
+from synap.commands.caller import Peer
+from synap.commands.credentials import Credentials
+from synap.commands.dispatcher import Dispatcher
 from synap.commands.executor import Executor
 from synap.commands.gates import Limits
+from synap.commands.host import SnapshotBegun
+from synap.commands.reply import SYNCED, WRITTEN
 from synap.commands.state import Defaults, State
 from synap.commands.table import NoPayload
-from synap.config import Settings
+from synap.config import Loaded, Settings, UnusableSetting, is_loopback
 from synap.engines import eviction
 from synap.engines.pubsub import PubSub
 from synap.engines.queue_config import QueueConfig
@@ -41,41 +49,60 @@ from synap.journal.directory import DirectoryLock
 from synap.journal.log import FileJournal
 from synap.journal.recovery import Progress, recover
 from synap.transport import app, event_source, pages, rest, websocket
+from synap.transport.browsers import OriginPolicy
+from synap.transport.guard import Guard
 from synap.transport.lane import Lane
 from synap.transport.live import Live
 from synap.transport.metrics import Metrics
+from synap.transport.overview import Overview, Snapshots
+from synap.transport.tls import HANDSHAKE_SECS_MAX, BadCertificate, Certificate
+from synap.transport.workers import Workers
 
 log = logging.getLogger("synap.server")
 
 SWEEP_INTERVAL_SECS = 0.1
 SWEEP_KEYS_MAX = 2_000
 SNAPSHOT_CHECK_SECS = 1.0
+OVERVIEW_SECS = 1.0
 DRAIN_SECS_MAX = 10.0
 GC_ALLOCATIONS = 50_000
 LISTEN_BACKLOG = 1_024
+# Peers that have gone without a word are noticed after two minutes, whether something is on its way to them or not.
+KEEPALIVE_IDLE_SECS = 60
+KEEPALIVE_INTERVAL_SECS = 15
+KEEPALIVE_PROBES = 4
+UNACKNOWLEDGED_MS_MAX = 120_000
 FILES_BESIDE_CONNECTIONS = 256
 
 
-class CannotListen(Exception):
-    """The address is taken, not ours or not allowed; the message says which and why, `key` which setting it is."""
+class CannotListen(UnusableSetting):
+    """The address is taken, not ours or not allowed."""
 
     def __init__(self, host: str, port: int, error: OSError) -> None:
-        super().__init__(f"cannot listen on {host}:{port}: {error.strerror or error}")
         is_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
-        self.key = "server.host" if is_host else "server.port"
+        key = "server.host" if is_host else "server.port"
+        super().__init__(key, f"cannot listen on {host}:{port}: {error.strerror or error}")
 
 
 class Server:
-    """One server on one data directory. Raises DirectoryUnusable."""
+    """One server on one data directory. `origins` tells where settings came from.
 
-    def __init__(self, settings: Settings) -> None:
+    Raises UnusableSetting, DirectoryUnusable.
+    """
+
+    def __init__(self, settings: Settings, origins: Mapping[str, str] | None = None) -> None:
         self.settings = settings
+        self._loaded = Loaded(settings, dict(origins or {}))
         self.phase = "starting"
         self.port = settings.server.port
+        tls = settings.server
+        self._certificate = Certificate(Path(tls.tls_cert), Path(tls.tls_key)) if tls.tls_cert else None
         self._directory = Path(settings.server.data)
-        self._lock = DirectoryLock(self._directory)
         self._state = State(PubSub(secrets.token_hex(8), history=settings.pubsub.history))
+        self._credentials = Credentials(self._state.accounts, settings.auth, settings.rate_limit)
         self._executor = Executor(TABLE, self._state)
+        self._lock = DirectoryLock(self._directory)
+        self._reviewed_revision = 0
         fsync = Fsync(settings.journal.fsync)
         self._default_ack = SYNCED if fsync is Fsync.ALWAYS else WRITTEN
         self._journal = FileJournal(self._directory, settings.journal.segment_bytes)
@@ -91,27 +118,34 @@ class Server:
                 memory_bytes=settings.memory.limit_bytes,
                 memory_policy=settings.memory.policy,
                 max_wait_secs=settings.limits.max_wait_secs,
+                slow_secs=settings.log.slow_ms / 1000 or math.inf,
             ),
             self._default_ack,
+            self._credentials,
         )
+        self._credentials.on_use = self._credential_used
+        self._dispatcher.offload = self._offload
         self._dispatcher.refusal = Unavailable("the server is starting; GET /ready says when it takes requests")
         self._loop = asyncio.get_running_loop()
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at: float = math.inf
-        self._started_at = self._loop.time()
+        self._workers = Workers()
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._snapshots = Snapshots()
+        self._snapshot_wanted = asyncio.Event()
         self._snapshotted_at_bytes = 0
-        self._snapshot_process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         """Listen. Commands are refused until `recover` is done. Raises CannotListen."""
         limits = self.settings.limits
         _allow_files(limits.max_connections + FILES_BESIDE_CONNECTIONS)
-        door = app.Door(self._dispatcher, self._committer, limits.max_body_bytes, limits.read_timeout_secs)
+        guard = Guard(self._credentials, self._clock, self._workers)
+        door = app.Door(self._dispatcher, self._committer, guard, limits.max_body_bytes, limits.read_timeout_secs)
         self._lane = Lane(
             self._dispatcher,
             self._committer,
+            guard,
             self._hand_over,
             max_body_bytes=limits.max_body_bytes,
             max_connections=limits.max_connections,
@@ -128,22 +162,36 @@ class Server:
             outbox_bytes=limits.outbox_bytes,
             policy=self.settings.pubsub.policy,
         )
-        metrics = Metrics(self._dispatcher, self._state, self._journal, self._lane, self._live)
+        metrics = self._look_over()
+        server = self.settings.server
+        is_private = is_loopback(server.host) and not self.settings.auth.enabled
+        policy = OriginPolicy(server.cors_origins, is_private=is_private)
 
         def add_routes(application: web.Application) -> None:
             rest.add_routes(application, TABLE, door)
-            pages.add_routes(application, TABLE, metrics, self.health)
+            pages.add_routes(application, TABLE, self._dispatcher, metrics, self._overview.health)
             websocket.add_routes(application, self._live, limits.max_body_bytes)
             event_source.add_routes(application, self._live)
             application.on_shutdown.append(self._live.stop)
+            policy.govern(application)
 
         self._runner = web.AppRunner(app.build(door, add_routes), shutdown_timeout=DRAIN_SECS_MAX)
         await self._runner.setup()
-        host, port = self.settings.server.host, self.settings.server.port
+        tls = self._certificate
         try:
-            self._listener = await self._loop.create_server(self._lane.connection, host, port, backlog=LISTEN_BACKLOG)
+            self._listener = await self._loop.create_server(
+                self._lane.connection,
+                server.host,
+                server.port,
+                backlog=LISTEN_BACKLOG,
+                ssl=None if tls is None else tls.context,
+                ssl_handshake_timeout=None if tls is None else HANDSHAKE_SECS_MAX,
+                ssl_shutdown_timeout=None if tls is None else limits.idle_timeout_secs,
+            )
         except OSError as error:
-            raise CannotListen(host, port, error) from None
+            raise CannotListen(server.host, server.port, error) from None
+        for listening in self._listener.sockets:
+            _notice_lost_peers(listening.fileno())
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def recover(self, on_progress: Callable[[Progress], None] | None = None) -> Progress:
@@ -169,11 +217,14 @@ class Server:
         self._journal.open(progress.lsn, continues=progress.tail_lsn == progress.lsn)
         self._committer.start()
         self._drop_superfluous()
+        for warning in self._warnings():
+            log.warning("%s", warning)
         self._dispatcher.ready()
         self._dispatcher.perform("system.defaults", self._defaults())
         self._dispatcher.perform("queue.release_sessions", NoPayload())
         self._committer.schedule()
-        self._tasks = [asyncio.create_task(self._sweep()), asyncio.create_task(self._snapshots(progress))]
+        jobs = (self._sweep(), self._make_snapshots(progress), self._watch())
+        self._tasks = [asyncio.create_task(job) for job in jobs]
         self.phase = "serving"
         return progress
 
@@ -181,7 +232,18 @@ class Server:
     def url(self) -> str:
         """Where it answers."""
         host = self.settings.server.host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        scheme = "http" if self._certificate is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    def renew_certificate(self) -> None:
+        """Read the TLS certificate again. The one in use stays if there is anything wrong with the new one."""
+        if self._certificate is not None:
+            try:
+                self._certificate.renew()
+            except BadCertificate as error:
+                log.error("the TLS certificate is not renewed: %s: %s", error.key, error)
+            else:
+                log.info("the TLS certificate is renewed")
 
     async def wait_stopped(self) -> None:
         """Wait for `request_stop`."""
@@ -190,6 +252,14 @@ class Server:
     def request_stop(self) -> None:
         """Ask the server to drain and stop."""
         self._stop.set()
+
+    def request_snapshot(self) -> SnapshotBegun:
+        """Have a snapshot begin when this tick is over, unless one is being made."""
+        if self._snapshots.running_lsn is not None:
+            return SnapshotBegun(False, self._snapshots.running_lsn)
+        self._snapshots.running_lsn = self._state.lsn
+        self._snapshot_wanted.set()
+        return SnapshotBegun(True, self._state.lsn)
 
     async def close(self) -> None:
         """Answer what has been asked, write and sync everything. Raises OSError when the disk refuses."""
@@ -203,6 +273,7 @@ class Server:
         while self._lane.connections and self._loop.time() < deadline:
             await asyncio.sleep(0.01)
         self._lane.close()
+        self._workers.close()
         await self._cancel_tasks()
         if self._alarm is not None:
             self._alarm.cancel()
@@ -213,22 +284,14 @@ class Server:
         finally:
             self._lock.release()
 
-    def health(self) -> dict[str, object]:
-        """What /health answers."""
-        journal = "operational" if self._journal.failure is None else "refusing writes"
-        uptime_secs = int(self._loop.time() - self._started_at)
-        components = dict.fromkeys(("kv_store", "queue_system", "event_stream", "pubsub"), "operational")
-        components["journal"] = journal
-        return pages.health_report(self.phase, "master", uptime_secs, components)
-
-    def _hand_over(self, transport: asyncio.Transport, data: bytes, ended: bool) -> None:
+    def _hand_over(self, transport: asyncio.Transport, data: bytes, ended: bool, peer: Peer) -> None:
         """Let aiohttp serve a connection from `data` on; `ended` when the client has sent its last."""
         server = self._runner.server
         if server is None:
             transport.abort()
             return
         limits = self.settings.limits
-        handler = app.HandedOver(server, self._lane, limits.idle_timeout_secs, limits.read_timeout_secs)
+        handler = app.HandedOver(server, self._lane, peer, limits.idle_timeout_secs, limits.read_timeout_secs)
         transport.set_protocol(handler)
         handler.connection_made(transport)
         handler.data_received(data)
@@ -244,6 +307,9 @@ class Server:
     def _tick_over(self) -> None:
         """Let the time go on, and see to it that those who wait for what it brings are served when it does."""
         self._clock.release()
+        if self._reviewed_revision != self._state.accounts.revision:
+            self._reviewed_revision = self._state.accounts.revision
+            self._live.review()  # before anything of this tick is pushed
         next_due = self._state.queues.next_due
         if next_due < self._alarm_at and self._dispatcher.refusal is None:
             if self._alarm is not None:
@@ -274,31 +340,81 @@ class Server:
             ),
         )
 
-    async def _snapshots(self, recovered: Progress) -> None:
-        """Start a snapshot whenever enough journal has been written since the last one."""
-        every = self.settings.journal.snapshot_every_bytes
+    def _warnings(self) -> list[str]:
+        """What an operator should know, and would not notice."""
+        found = self._credentials.warnings
+        if self.settings.auth.enabled and self._certificate is None and not is_loopback(self.settings.server.host):
+            found.append("credentials come in clear text: set server.tls_cert and server.tls_key, or put TLS in front")
+        return found
+
+    def _credential_used(self, kind: Literal["user", "key"], name: str) -> None:
+        if self._dispatcher.refusal is None:
+            self._dispatcher.note("auth.seen", Seen(kind=kind, name=name))
+            self._committer.schedule()
+
+    def _offload(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Do work in another thread; `done` gets its result, or the exception. Raises Unavailable."""
+
+        def finish(came_of_it: Any) -> None:
+            done(came_of_it)
+            self._committer.schedule()
+
+        self._workers.begin(work, finish)
+
+    def _look_over(self) -> Metrics:
+        """Let the server tell about itself, once all there is to look at is there."""
+        dispatcher, state, journal, lane = self._dispatcher, self._state, self._journal, self._lane
+        self._overview = state.host = Overview(self, self._loaded, dispatcher, state, journal, lane)
+        return Metrics(dispatcher, state, journal, lane, self._live, self._overview, self._snapshots)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(OVERVIEW_SECS)
+            self._overview.tick()
+            self._live.review()
+
+    async def _make_snapshots(self, recovered: Progress) -> None:
+        """Make a snapshot whenever enough journal has been written since the last one, or one is asked for."""
+        every = self.settings.journal.snapshot_every_bytes or math.inf
         backlog = recovered.journal_bytes
-        while every:
-            await asyncio.sleep(SNAPSHOT_CHECK_SECS)
-            if backlog + self._journal.bytes_written - self._snapshotted_at_bytes >= every:
-                backlog, self._snapshotted_at_bytes = 0, self._journal.bytes_written
-                try:
-                    await self._snapshot()
-                except OSError as error:
-                    log.error("no snapshot: %s", error)
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SNAPSHOT_CHECK_SECS):
+                    await self._snapshot_wanted.wait()
+            written = backlog + self._journal.bytes_written - self._snapshotted_at_bytes
+            if written < every and not self._snapshot_wanted.is_set():
+                continue
+            backlog, self._snapshotted_at_bytes = 0, self._journal.bytes_written
+            self._snapshots.running_lsn = self._state.lsn
+            begun_at = self._loop.time()
+            try:
+                await self._snapshot()
+                self._snapshots.last_secs = self._loop.time() - begun_at
+            except OSError as error:
+                self._snapshots.failures += 1
+                log.error("no snapshot: %s", error)
+            self._snapshot_wanted.clear()
+            self._snapshots.running_lsn = None
 
     async def _snapshot(self) -> None:
-        """Have another process write a snapshot of all sealed segments, then drop the segments it covers."""
+        """Have another process write a snapshot of all sealed segments, then drop the segments it covers.
+
+        Raises OSError.
+        """
         self._committer.commit()
         self._journal.roll()
         arguments = ("-m", "synap", "journal", "snapshot", "--data", str(self._directory))
-        self._snapshot_process = await asyncio.create_subprocess_exec(sys.executable, *arguments)
-        status = await self._snapshot_process.wait()
-        self._snapshot_process = None
+        process = await asyncio.create_subprocess_exec(sys.executable, *arguments)
+        try:
+            status = await process.wait()
+        except asyncio.CancelledError:
+            with suppress(ProcessLookupError):
+                process.terminate()
+            await process.wait()
+            raise
         if status:
-            log.error("the snapshot process failed with exit status %d", status)
-        else:
-            self._drop_superfluous()
+            raise ChildProcessError(f"the snapshot process failed with exit status {status}")
+        self._drop_superfluous()
 
     def _drop_superfluous(self) -> None:
         """Remove segments that hold nothing but what the newest snapshot holds, and older snapshots."""
@@ -306,17 +422,31 @@ class Server:
         if not snapshots:
             return
         lsn = snapshot.lsn_of(snapshots[-1])
+        self._snapshots.last_at = snapshots[-1].stat().st_mtime_ns // 1_000_000
         dropped = self._journal.truncate_before(lsn + 1)
         for path in snapshots[:-1]:
             path.unlink(missing_ok=True)
         log.info("snapshot up to record %d, %d segments dropped", lsn, dropped)
 
     async def _cancel_tasks(self) -> None:
-        if self._snapshot_process is not None:
-            self._snapshot_process.terminate()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _notice_lost_peers(listening: int) -> None:
+    """Have the system look after connections that are accepted on this socket: they inherit what is set here."""
+    options = {
+        "TCP_KEEPIDLE": KEEPALIVE_IDLE_SECS,
+        "TCP_KEEPINTVL": KEEPALIVE_INTERVAL_SECS,
+        "TCP_KEEPCNT": KEEPALIVE_PROBES,
+        "TCP_USER_TIMEOUT": UNACKNOWLEDGED_MS_MAX,
+    }
+    with socket.socket(fileno=os.dup(listening)) as opened:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in options.items():
+            if option := getattr(socket, name, None):  # not every system has all of them
+                opened.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _allow_files(count: int) -> None:

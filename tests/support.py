@@ -15,11 +15,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import argon2
+
 from synap.clock import Clock, Millis
 from synap.commands import TABLE
-from synap.commands.dispatcher import Dispatcher, Reply
+from synap.commands.credentials import Credentials
+from synap.commands.dispatcher import Dispatcher
 from synap.commands.executor import Executor
 from synap.commands.gates import Limits
+from synap.commands.reply import Reply
 from synap.commands.state import State
 from synap.commands.waiting import WouldBlock
 from synap.engines import eviction
@@ -27,6 +31,8 @@ from synap.errors import BY_CODE
 from synap.journal.record import Record
 
 START: Millis = 1_700_000_000_000
+CHEAP_HASHER = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+"""Tests that make many users would spend their time with hashing."""
 READY_WITHIN_SECS = 60
 
 
@@ -77,22 +83,23 @@ class Harness:
         self.state = State()
         self.executor = Executor(table, self.state)
         eviction.prepare(self.state.keyspace, limits.memory_policy)
-        self.dispatcher = Dispatcher(self.executor, self.log, self.clock, limits)
+        self.credentials = Credentials(self.state.accounts, hasher=CHEAP_HASHER)
+        self.dispatcher = Dispatcher(self.executor, self.log, self.clock, limits, credentials=self.credentials)
         self.dispatcher.ready()
 
     def call(self, command: str, /, **payload: Any) -> Any:
         """The payload of a successful reply. Raises the SynapError of a failed one."""
         return payload_of(self.send({"command": command, "payload": payload}))
 
-    def send(self, request: Any, **headers: str) -> Any:
+    def send(self, request: Any, **headers: Any) -> Any:
         """The decoded reply to a request given as data, JSON text or bytes."""
         body = request if isinstance(request, bytes) else json.dumps(request).encode()
         return json.loads(self.answer(body, **headers).body)
 
-    def answer(self, body: bytes, *arguments: str, **headers: str) -> Reply:
+    def answer(self, body: bytes, *arguments: str, **headers: Any) -> Reply:
         """The reply to a body. Nobody waits here: a blocking command finds something at once or is told of nothing."""
         try:
-            return self.dispatcher.answer(body, *arguments, **headers)
+            return self.dispatcher.answer(body, *arguments, **headers)  # type: ignore[arg-type]
         except WouldBlock as blocked:
             reply: Reply = blocked.wait.give_up()
             return reply
@@ -138,7 +145,7 @@ class ServerProcess:
                 env={**os.environ, **(env or {})},
             )
         line = self._first_line()
-        match = re.search(r"http://[\d.]+:(\d+)", line)
+        match = re.search(r"https?://[\d.]+:(\d+)", line)
         assert match, f"no ready line but {line!r}; the log says {self.log.read_text()[-2000:]!r}"
         self.ready_line = line
         self.port = int(match[1])

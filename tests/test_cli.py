@@ -179,7 +179,8 @@ def test_a_bad_setting_ends_with_2_and_names_file_key_and_reason(tmp_path: Path)
     for command in ("config", "serve"):
         result = run(command, "--config", str(file))
         assert result.exit_code == BAD_SETTING
-        assert result.stderr == f"synap: {file}: server.prot: unknown key; [server] has host, port, data\n"
+        known = "host, port, data, tls_cert, tls_key, cors_origins"
+        assert result.stderr == f"synap: {file}: server.prot: unknown key; [server] has {known}\n"
 
 
 # serve

@@ -11,7 +11,7 @@ import pytest
 
 from synap.config import MIB, BadSetting, Loaded, Settings, is_loopback, load
 
-SECTIONS = "server, journal, memory, limits, queues, streams, pubsub, log"
+SECTIONS = "server, journal, memory, limits, auth, rate_limit, queues, streams, pubsub, log"
 KEYS = [
     f"{section.name}.{field.name}"
     for section in msgspec.structs.fields(Settings)
@@ -64,7 +64,8 @@ def test_every_setting_can_come_from_the_environment(key: str) -> None:
     section, name = key.split(".")
     default = getattr(getattr(Settings(), section), name)
     variable = f"SYNAP_{section}_{name}".upper()
-    result = loaded(environment={variable: str(default)})
+    text = ",".join(default) if isinstance(default, list) else str(default)
+    result = loaded(environment={variable: text})
     assert result.settings == Settings()
     assert result.origins[key] == variable
 
@@ -119,9 +120,15 @@ def test_a_file_that_is_no_toml_is_named(toml: Path, content: bytes) -> None:
     [
         ("[sever]\nport = 1", f"[sever]: unknown section; known are {SECTIONS}"),
         ("[sever]", f"[sever]: unknown section; known are {SECTIONS}"),
-        ("[server]\nprot = 1", "server.prot: unknown key; [server] has host, port, data"),
+        (
+            "[server]\nprot = 1",
+            "server.prot: unknown key; [server] has host, port, data, tls_cert, tls_key, cors_origins",
+        ),
         ("port = 1", "port: expected a [section], got a value"),
-        ("[server.tls]\ncert = 'x'", "server.tls: unknown key; [server] has host, port, data"),
+        (
+            "[server.tls]\ncert = 'x'",
+            "server.tls: unknown key; [server] has host, port, data, tls_cert, tls_key, cors_origins",
+        ),
         ("[server]\nport = '1'", "server.port: expected `int`, got `str`"),
         ("[server]\nport = 65536", "server.port: expected `int` <= 65535"),
         ("[server]\nport = -1", "server.port: expected `int` >= 0"),

@@ -32,7 +32,8 @@ def test_samples_are_valid_and_have_every_field(command: Command) -> None:
 
 @every_command
 def test_a_command_declares_keys_exactly_where_its_payload_has_them(command: Command) -> None:
-    assert bool(key_places(command)) is bool(command.keys)
+    if command.namespace != "auth":  # names of accounts are no keys of the keyspace, and shorter
+        assert bool(key_places(command)) is bool(command.keys)
 
 
 @every_command

@@ -5,6 +5,10 @@ Importing this package fills the command table. Read table.py first, then kv.py.
 
 from synap.commands import (
     admin,
+    auth,
+    auth_keys,
+    auth_roles,
+    auth_users,
     bitmap,
     geospatial,
     hash,
@@ -30,6 +34,10 @@ from synap.commands.table import TABLE
 __all__ = [
     "TABLE",
     "admin",
+    "auth",
+    "auth_keys",
+    "auth_roles",
+    "auth_users",
     "bitmap",
     "geospatial",
     "hash",

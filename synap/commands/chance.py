@@ -21,8 +21,9 @@ class Seeded(Payload, kw_only=True):
 P = TypeVar("P", bound=Seeded)
 
 
-def draw_seed(payload: P, session: object) -> P:
-    """The payload with a seed."""
-    if payload.seed is None:
-        payload.seed = secrets.randbits(_SEED_BITS)
+def draw_seed(payload: P, admission: object) -> P | None:
+    """The payload with a seed; None when it has one."""
+    if payload.seed is not None:
+        return None
+    payload.seed = secrets.randbits(_SEED_BITS)
     return payload

@@ -98,6 +98,7 @@ class StreamFeed:
         """`cursors`: next offset by partition; None for all partitions of a room that is still to come."""
         self.room = room
         self.topic: Topic = (Stream, room)
+        self.subscribed = ("stream.subscribe", room)
         self.ended = False
         """The room is gone; there will be nothing more."""
         self.is_behind = False

@@ -10,8 +10,10 @@ something had expired, so that a restart on a slower clock cannot bring it back.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from operator import attrgetter
+from typing import Any, get_type_hints
 
 import msgspec
 
@@ -24,6 +26,8 @@ from synap.journal.record import Record
 
 TRANSACTION = "system.transaction"
 CLOCK = "system.clock"
+
+LATENCY_COUNTS = 64
 
 
 class Call(msgspec.Struct, array_like=True, gc=False):
@@ -56,11 +60,16 @@ class Bound:
         "attaches",
         "command",
         "decode",
+        "decode_journalled",
         "failed",
         "handler",
+        "is_audited",
+        "key_of",
+        "latencies",
         "looks_at",
         "name",
         "rejected",
+        "seconds",
         "succeeded",
         "tag",
         "writes",
@@ -76,16 +85,37 @@ class Bound:
         self.admit = command.admit
         self.attaches = command.attaches
         self.writes = command.writes
+        self.is_audited = command.writes and command.namespace == "auth"
+        self.key_of = _key_reader(command)
         self.decode: Callable[[Any], Any] = msgspec.json.Decoder(command.payload).decode
+        """Of what clients send."""
+        self.decode_journalled: Callable[[Any], Any] = self.decode
+        """Of what the journal keeps."""
+        if command.journalled is not command.payload:
+            self.decode_journalled = msgspec.json.Decoder(command.journalled).decode
         self.succeeded = 0
         self.failed = 0
         self.rejected = 0
+        self.seconds = 0.0
+        """What it took in all."""
+        self.latencies = [0] * LATENCY_COUNTS
+        """How often it took less than 2**i seconds and not less than half of that, by i; those below 0 at the end."""
 
     def refusal(self, error: Exception) -> SynapError:
         """The error for a payload that `decode` has refused with `error`."""
         if isinstance(error, msgspec.ValidationError):
             return invalid_payload(error, self.command.payload)
         return invalid_request(error, self.command.payload)
+
+
+@functools.cache
+def _key_reader(command: Command) -> Callable[[Any], str] | None:
+    """Reads the key of a payload that names exactly one, which is what most do; None for the others."""
+    payload, is_one = command.payload, len(command.keys) == 1 and not command.scopes
+    if not (is_one and isinstance(payload, type) and issubclass(payload, msgspec.Struct)):
+        return None
+    (field,) = command.keys
+    return attrgetter(field) if get_type_hints(payload)[field] is str else None
 
 
 class Executor:
@@ -105,7 +135,7 @@ class Executor:
         """Repeat a journalled change. An exception means that code and journal disagree: stop the node."""
         bound = self.bound.get(record.command)
         if bound is not None:
-            bound.handler(self.state, bound.decode(record.payload), record.time)
+            bound.handler(self.state, bound.decode_journalled(record.payload), record.time)
         elif record.command == TRANSACTION:
             self._apply_transaction(msgspec.json.decode(record.payload, type=Transaction), record.time)
         elif record.command != CLOCK:
@@ -116,7 +146,7 @@ class Executor:
     def _apply_transaction(self, transaction: Transaction, now: Millis) -> None:
         for call in transaction.calls:
             bound = self.bound[call.command]
-            bound.handler(self.state, bound.decode(call.payload), now)
+            bound.handler(self.state, bound.decode_journalled(call.payload), now)
         self.remember(transaction.memories, now)
 
     def remember(self, memories: list[Memory], now: Millis) -> None:

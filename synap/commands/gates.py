@@ -1,11 +1,12 @@
-"""What a request must pass before its handler runs: key length, nesting, a writable journal, memory.
+"""What a request must pass before its handler runs: permission, key length, nesting, a writable journal, memory.
 
 Each gate stands here once, in front of all handlers, and is driven by what a command declares.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,9 +14,11 @@ import msgspec
 
 from synap.clock import Millis
 from synap.commands import envelope
+from synap.commands.caller import Caller
 from synap.commands.executor import Bound, Executor
+from synap.commands.permissions import KeyPatterns, named_keys, outside
 from synap.engines import eviction
-from synap.errors import DiskFull, MemoryLimit, PayloadTooLarge
+from synap.errors import DiskFull, Forbidden, MemoryLimit, PayloadTooLarge, Unauthorized
 
 _EVICT = "kv.evict"
 _encode_json = msgspec.json.Encoder().encode
@@ -30,6 +33,8 @@ class Limits:
     memory_bytes: int = 0
     memory_policy: str = "noeviction"
     max_wait_secs: float = 3_600.0
+    slow_secs: float = math.inf
+    """Commands that take longer are kept in the slowlog."""
 
 
 class Log(Protocol):
@@ -53,13 +58,28 @@ class Gates:
         self._journal = journal
         self._limits = limits
 
+    def check_command(self, bound: Bound, caller: Caller) -> None:
+        """Raise Unauthorized or Forbidden for a command that the caller may not run on any key."""
+        if bound.command.is_open:
+            return
+        raise lacking(caller, bound.name, command=bound.name)
+
+    def check_keys(self, bound: Bound, payload: Any, patterns: KeyPatterns, caller: Caller) -> None:
+        """Raise Unauthorized or Forbidden for keys outside those that the caller may use this command on."""
+        if bound.command.is_open:
+            return
+        stray = outside(bound.command, payload, patterns)
+        if stray is not None:
+            permission = bound.name if stray == "*" else f"{bound.name}:{stray[:200]}"
+            raise lacking(caller, permission, command=bound.name)
+
     def check_large(self, bound: Bound, raw: bytes, payload: Any) -> None:
         """Raise InvalidRequest for a payload that nests too deep, PayloadTooLarge for a key that is too long."""
         envelope.check_nesting(bytes(raw))
         limit = self._limits.max_key_bytes
         if len(raw) <= limit:
             return
-        for key in _keys(bound.command.keys, payload):
+        for key in named_keys(bound.command, payload):
             if len(key.encode()) > limit:
                 raise PayloadTooLarge(f"expected a key of at most {limit} bytes, got {len(key.encode())}", limit=limit)
 
@@ -90,12 +110,15 @@ class Gates:
             )
 
 
-def _keys(fields: tuple[str, ...], payload: Any) -> Iterator[str]:
-    """The keys a payload names: a field may hold one, a list of them, pairs with a key, or a map by key."""
-    if isinstance(payload, tuple):
-        yield payload[0]
-        return
-    for field in fields:
-        value = getattr(payload, field)
-        for item in (value,) if isinstance(value, str) else value or ():
-            yield item if isinstance(item, str) else item.key
+def unauthorized(**details: Any) -> Unauthorized:
+    """The refusal of somebody without a credential."""
+    return Unauthorized(
+        "this needs a credential: X-API-Key, Authorization: Bearer or Basic, or a token from auth.login", **details
+    )
+
+
+def lacking(caller: Caller, permission: str, **details: Any) -> Unauthorized | Forbidden:
+    """The refusal of somebody who lacks a permission; a credential may help who has none."""
+    if not caller.has_credential:
+        return unauthorized(**details)
+    return Forbidden(f"this needs the permission {permission}", permission=permission, **details)

@@ -31,7 +31,13 @@ class ScanResult(Result):
     has_more: bool
 
 
-@command("kv.scan", routes=("GET /kv/scan",), cost="O(log n + keys looked at)", since="0.1")
+@command(
+    "kv.scan",
+    scopes={"prefix": "prefix", "match": "scan"},
+    routes=("GET /kv/scan",),
+    cost="O(log n + keys looked at)",
+    since="0.1",
+)
 def scan(state: State, payload: Scan, now: Millis) -> ScanResult:
     """Page through keys in key order. A key that is there from first page to last comes exactly once."""
     keyspace, wanted = state.keyspace, payload.type
@@ -62,7 +68,7 @@ class KeysResult(Result):
     count: int
 
 
-@command("kv.keys", routes=("GET /kv/keys",), cost="O(n); prefer kv.scan", since="0.1")
+@command("kv.keys", scopes={"match": "glob"}, routes=("GET /kv/keys",), cost="O(n); prefer kv.scan", since="0.1")
 def keys(state: State, payload: Match, now: Millis) -> KeysResult:
     """List all keys that match a glob."""
     candidates = state.keyspace.keys(now, prefix=glob.literal_prefix(payload.match))

@@ -65,6 +65,8 @@ class Published(Result):
 
 @command(
     "pubsub.publish",
+    trace_in="metadata",
+    has_effect=True,
     keys=("topic",),
     routes=("POST /pubsub/{topic}/publish",),
     cost="O(levels + matches)",
@@ -116,7 +118,14 @@ class Subscribed(Result):
     gap: Gap | None
 
 
-@command("pubsub.subscribe", attaches=True, keys=("topics",), cost="O(topics * levels)", since="0.3")
+@command(
+    "pubsub.subscribe",
+    attaches=True,
+    keys=("topics",),
+    scopes={"topics": "topic"},
+    cost="O(topics * levels)",
+    since="0.3",
+)
 def subscribe(state: State, payload: Subscribe, now: Millis, session: Session) -> Subscribed:
     """Have messages pushed on this WebSocket, each once however many patterns match."""
     pubsub, outbox = state.pubsub, session.outbox
@@ -177,7 +186,14 @@ class Topics(Result):
     topics: list[TopicListed]
 
 
-@command("pubsub.topics", keys=("pattern",), routes=("GET /pubsub/topics",), cost="O(topics log topics)", since="0.3")
+@command(
+    "pubsub.topics",
+    keys=("pattern",),
+    scopes={"pattern": "topic"},
+    routes=("GET /pubsub/topics",),
+    cost="O(topics log topics)",
+    since="0.3",
+)
 def topics(state: State, payload: TopicsPayload, now: Millis) -> Topics:
     """List topics, all or those that match a pattern."""
     return Topics([TopicListed(*listed) for listed in state.pubsub.topics(payload.pattern)])

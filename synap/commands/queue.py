@@ -149,6 +149,7 @@ class Published(Result):
 
 @command(
     "queue.publish",
+    trace_in="headers",
     writes=True,
     keys=("queue",),
     routes=("POST /queue/{queue}/publish",),

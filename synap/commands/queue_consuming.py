@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from synap.clock import Millis
+from synap.commands.admission import Admission
 from synap.commands.messages import (
     Delivery,
     MessageId,
@@ -74,16 +75,18 @@ _NOTHING: dict[str, Any] = dict.fromkeys(
 )
 
 
-def _lease_in_session(payload: Consume, session: Session | None) -> Consume:
+def _lease_in_session(payload: Consume, admission: Admission) -> Consume | None:
     """On a connection that stays open, leases are held in its name: they end with it."""
-    if session is not None:
-        length = len(payload.consumer_id or "")
-        if length > CONSUMER_ID_CHARS_MAX:
-            raise InvalidPayload(
-                f"payload.consumer_id: expected at most {CONSUMER_ID_CHARS_MAX} characters, got {length}",
-                path="payload.consumer_id",
-            )
-        payload.consumer_id = session.holder(payload.queue, payload.consumer_id)
+    session = admission.caller.session
+    if session is None:
+        return None
+    length = len(payload.consumer_id or "")
+    if length > CONSUMER_ID_CHARS_MAX:
+        raise InvalidPayload(
+            f"payload.consumer_id: expected at most {CONSUMER_ID_CHARS_MAX} characters, got {length}",
+            path="payload.consumer_id",
+        )
+    payload.consumer_id = session.holder(payload.queue, payload.consumer_id)
     return payload
 
 
@@ -286,6 +289,7 @@ class QueueFeed:
         self.holder = holder
         self.ack_deadline = payload.ack_deadline
         self.topic: Topic = (Lease, payload.queue, holder)
+        self.subscribed = ("queue.subscribe", payload.queue)
         self.ended = False
 
     def credit(self, state: State, now: Millis) -> int:
@@ -303,7 +307,7 @@ class QueueFeed:
         )
 
 
-@command("queue.subscribe", attaches=True, keys=("queue",), cost="O(1)", since="0.3")
+@command("queue.subscribe", attaches=True, has_effect=True, keys=("queue",), cost="O(1)", since="0.3")
 def subscribe(state: State, payload: Subscribe, now: Millis, session: Session) -> Subscribed:
     """Have messages pushed on this WebSocket. What is not acknowledged when it closes comes again at once."""
     existing_queue(state, payload.queue, now)

@@ -27,6 +27,8 @@ class Feed(Protocol):
     """Its arrival says that there may be something to read. Of one topic a session has one feed."""
     ended: bool
     """There will be nothing more."""
+    subscribed: tuple[str, str]
+    """The command that has opened it, and the key: what it needs permission for as long as it lasts."""
 
 
 class Session:

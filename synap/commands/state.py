@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -14,7 +15,9 @@ import msgspec
 from synap.clock import Millis
 from synap.commands.attendance import Attendance
 from synap.commands.frames import EventFrames
+from synap.commands.host import Host
 from synap.commands.waiting import Line
+from synap.engines.accounts import Accounts
 from synap.engines.arrivals import Arrivals
 from synap.engines.bitmaps import Bitmap
 from synap.engines.collection import Collection
@@ -79,6 +82,7 @@ class State:
         self.streams = Streams(self.arrivals)
         self.defaults = Defaults()
         self.idempotency = IdempotencyTable()
+        self.accounts = Accounts()
         self.sections: dict[str, Section] = {
             "counters": _Counters(self.keyspace),
             "keyspace": self.keyspace,
@@ -86,6 +90,7 @@ class State:
             "defaults": _DefaultsSection(self),
             "queues": self.queues,
             "streams": self.streams,
+            "accounts": self.accounts,
         }
         # No data: never journalled, different on every server, and gone with it.
         self.pubsub = PubSub("none") if pubsub is None else pubsub
@@ -95,11 +100,14 @@ class State:
         self.attendance = Attendance()
         self.line = Line(self.arrivals)
         """Who waits for something or is subscribed to it."""
+        self.host: Host | None = None
+        """The server around it, where there is one."""
 
     @property
     def used_bytes(self) -> int:
         """Estimated memory of the data."""
-        return self.keyspace.used_bytes + self.idempotency.used_bytes + self.queues.used_bytes + self.streams.used_bytes
+        data = self.keyspace.used_bytes + self.queues.used_bytes + self.streams.used_bytes
+        return data + self.idempotency.used_bytes + self.accounts.used_bytes
 
     @property
     def next_due(self) -> float:
@@ -108,7 +116,7 @@ class State:
 
     def seen_by(self, namespace: str) -> Timed:
         """The part of the state that commands of a namespace look at; the whole for those of the server itself."""
-        parts: dict[str, Timed] = {"queue": self.queues, "stream": self.streams, "admin": self}
+        parts: dict[str, Timed] = {"queue": self.queues, "stream": self.streams, "admin": self, "auth": _Timeless()}
         return parts.get(namespace, self.keyspace)
 
     def digest(self, now: Millis) -> str:
@@ -132,6 +140,12 @@ class State:
         """Add one decoded chunk of `dump`."""
         name, rows = chunk
         self.sections[name].load(rows)
+
+
+class _Timeless:
+    """What time does not change."""
+
+    next_due = math.inf
 
 
 class _DefaultsSection:

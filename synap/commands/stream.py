@@ -120,6 +120,7 @@ class Published(Result):
 
 @command(
     "stream.publish",
+    trace_in="headers",
     writes=True,
     keys=("room",),
     routes=("POST /stream/{room}/publish",),
@@ -160,7 +161,7 @@ class PublishedBatch(Result):
     partitions: list[int]
 
 
-@command("stream.publish_batch", writes=True, keys=("room",), cost="O(events)", since="0.3")
+@command("stream.publish_batch", trace_in="headers", writes=True, keys=("room",), cost="O(events)", since="0.3")
 def publish_batch(state: State, payload: PublishBatch, now: Millis) -> PublishedBatch:
     """Add several events to a room, in one record; a room that is not there is created."""
     stream = state.streams.find(payload.room) or state.streams.create(payload.room, 1, state.defaults.retention)

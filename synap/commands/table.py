@@ -15,8 +15,8 @@ What a handler may rely on, and must keep to:
   it costs a superfluous record, never a lost one.
 - A command that can wait declares `waits` and returns `nothing_yet(...)` when there is nothing for it; it is then
   run again when something may have come. It never knows whether it has waited.
-- What needs chance, or to know who asks, declares `admit`: it turns the payload received into the payload the
-  handler gets (and the journal keeps), outside the deterministic part.
+- What needs chance, takes long, must not be journalled as it came, or has to know who asks, declares `admit`
+  (admission.py): it turns the payload received into the payload the handler gets, and the journal keeps.
 - What subscribes a connection declares `attaches`: its handler also gets the `session` (session.py), which is no state.
 """
 
@@ -27,15 +27,19 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, TypeVar, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, get_type_hints
 
 import msgspec
 
-from synap.commands.session import Session
 from synap.engines.arrivals import Topic
 
+if typing.TYPE_CHECKING:
+    from synap.commands.admission import Admission
+
 Handler = Callable[..., Any]
+Scope = Literal["prefix", "scan", "glob", "topic"]
+"""How a payload field names many keys at once. Cursors of a "scan" tell keys that only begin as its glob does."""
 H = TypeVar("H", bound=Callable[..., Any])
 R = TypeVar("R")
 
@@ -134,25 +138,38 @@ class Command:
     name: str
     summary: str
     payload: Any
+    """What clients send."""
+    journalled: Any
+    """What the handler gets and the journal keeps; another type only where `admit` makes it."""
     result: Any
     handler: Handler
-    writes: bool
-    grows: bool
-    """Refused when memory is short: a write that can take more of it."""
-    admin: bool
-    internal: bool
-    """Only the server itself runs it; clients cannot name it."""
-    waits: bool
-    """May wait for something to come; see `nothing_yet`."""
-    attaches: bool
-    """Changes what the connection it came on is subscribed to; see session.py."""
-    creates: bool
-    """REST answers 201 when the result says `created`."""
-    keys: tuple[str, ...]
     cost: str
     since: str
     routes: tuple[Route, ...]
-    admit: Callable[[Any, Session | None], Any] | None
+    grows: bool
+    """Refused when memory is short: a write that can take more of it."""
+    writes: bool = False
+    admin: bool = False
+    internal: bool = False
+    """Only the server itself runs it; clients cannot name it."""
+    waits: bool = False
+    """May wait for something to come; see `nothing_yet`."""
+    attaches: bool = False
+    """Changes what the connection it came on is subscribed to; see session.py."""
+    creates: bool = False
+    """REST answers 201 when the result says `created`, or says nothing of it."""
+    has_effect: bool = False
+    """Does something without being journalled itself: nothing for those who may only read."""
+    is_open: bool = False
+    """Needs no permission."""
+    is_secret: bool = False
+    """Takes or tells a secret: its replies are not kept, so it stands in no batch and takes no idempotency key."""
+    trace_in: str = ""
+    """The field that carries the trace of the request to whoever gets the message: headers or metadata."""
+    keys: tuple[str, ...] = ()
+    scopes: dict[str, Scope] = field(default_factory=dict, hash=False)
+    """Fields that name many keys at once; all keys when none of them is given."""
+    admit: Callable[[Any, Admission], Any] | None = None
 
     @property
     def namespace(self) -> str:
@@ -196,62 +213,77 @@ class Table:
 TABLE = Table()
 
 
+class _Traits(TypedDict, total=False):
+    """What may be declared of a command beside its name; see Command."""
+
+    writes: bool
+    admin: bool
+    internal: bool
+    waits: bool
+    attaches: bool
+    creates: bool
+    has_effect: bool
+    is_open: bool
+    is_secret: bool
+    trace_in: str
+    keys: tuple[str, ...]
+    scopes: dict[str, Scope]
+    admit: Callable[[Any, Admission], Any]
+
+
 def command(
     name: str,
     *,
     cost: str,
     since: str,
-    writes: bool = False,
-    grows: bool | None = None,
-    admin: bool = False,
-    internal: bool = False,
-    waits: bool = False,
-    attaches: bool = False,
-    creates: bool = False,
-    keys: tuple[str, ...] = (),
     routes: tuple[str, ...] = (),
-    admit: Callable[[Any, Session | None], Any] | None = None,
+    payload: Any = None,
+    grows: bool | None = None,
+    **traits: Unpack[_Traits],
 ) -> Callable[[H], H]:
-    """Declare the decorated handler as the command `name`. Raises ValueError when a part is missing or wrong."""
+    """Declare the decorated handler as the command `name`. Raises ValueError when a part is missing or wrong.
+
+    `payload` is the type clients send, where `admit` makes another one of it for the handler.
+    """
 
     def declare(handler: H) -> H:
-        hints = get_type_hints(handler, include_extras=True)
-        parameters = list(inspect.signature(handler).parameters)
-        expected = ["state", "payload", "now"] + ["session"] * attaches
-        if parameters != expected or not {"payload", "return"} <= hints.keys():
-            raise ValueError(f"{name}: a handler is (state, payload: Type, now) -> ResultType")
+        hints = _hints(name, handler, traits.get("attaches", False))
+        received = hints["payload"] if payload is None else payload
         summary = (inspect.getdoc(handler) or "").partition("\n")[0]
         if not re.fullmatch(r"[a-z]+\.[a-z0-9_]+", name) or not summary or not cost or not since:
             raise ValueError(f"{name}: a command needs a dotted name, a docstring, a cost and a version")
-        fields = payload_fields(hints["payload"])
         parsed = tuple(Route.parse(r) for r in routes)
         named = {p for r in parsed for p in (*r.parameters, r.array_field) if p is not None}
-        if missing := {*keys, *named} - fields:
+        if missing := {*traits.get("keys", ()), *traits.get("scopes", ()), *named} - payload_fields(received):
             raise ValueError(f"{name}: the payload has no field {sorted(missing)}")
         TABLE.add(
             Command(
-                name=name,
-                summary=summary,
-                payload=hints["payload"],
-                result=hints["return"],
-                handler=handler,
-                writes=writes,
-                grows=writes if grows is None else grows,
-                admin=admin,
-                internal=internal,
-                waits=waits,
-                attaches=attaches,
-                creates=creates,
-                keys=keys,
-                cost=cost,
-                since=since,
-                routes=parsed,
-                admit=admit,
+                name,
+                summary,
+                received,
+                hints["payload"],
+                hints["return"],
+                handler,
+                cost,
+                since,
+                parsed,
+                grows=traits.get("writes", False) if grows is None else grows,
+                **traits,
             )
         )
         return handler
 
     return declare
+
+
+def _hints(name: str, handler: Handler, attaches: bool) -> dict[str, Any]:
+    """The annotations of a handler."""
+    hints = get_type_hints(handler, include_extras=True)
+    parameters = list(inspect.signature(handler).parameters)
+    expected = ["state", "payload", "now"] + ["session"] * attaches
+    if parameters != expected or not {"payload", "return"} <= hints.keys():
+        raise ValueError(f"{name}: a handler is (state, payload: Type, now) -> ResultType")
+    return hints
 
 
 def payload_fields(payload: Any) -> set[str]:

@@ -53,6 +53,12 @@ class Committer:
         self._loop = asyncio.get_running_loop()
         self._waiters: list[Waiter] = []
         self._sync_waiters: list[tuple[Lsn, Waiter]] = []
+        self.syncs = 0
+        """How often the journal has been forced to disk."""
+        self.sync_secs = 0.0
+        """How long that took in all."""
+        self.last_sync_secs = 0.0
+        self._sync_begun_at = 0.0
         self._scheduled = False
         self._sync_running: asyncio.Future[Lsn] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="fsync")
@@ -143,11 +149,15 @@ class Committer:
         job = self._journal.sync_job()
         if job is None:  # all that is written is synced; who still waits does so for what this tick will write
             return
+        self._sync_begun_at = self._loop.time()
         self._sync_running = self._loop.run_in_executor(self._thread, job.run)
         self._sync_running.add_done_callback(self._sync_done)
 
     def _sync_done(self, future: asyncio.Future[Lsn]) -> None:
         self._sync_running = None
+        self.syncs += 1
+        self.last_sync_secs = self._loop.time() - self._sync_begun_at
+        self.sync_secs += self.last_sync_secs
         error = future.exception()
         if error is None:
             self._journal.synced(future.result())

@@ -18,7 +18,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
 
-from synap.commands.dispatcher import Dispatcher, Reply
+from synap.commands.caller import Caller, Peer
+from synap.commands.dispatcher import Dispatcher
+from synap.commands.gates import unauthorized
+from synap.commands.reply import Reply
 from synap.commands.waiting import Wait, WouldBlock
 from synap.errors import (
     DiskFull,
@@ -31,6 +34,7 @@ from synap.errors import (
     SynapError,
 )
 from synap.journal.committer import Committer
+from synap.transport.guard import CALLER, LIMIT_HEADERS, STRANGER_BODY_BYTES_MAX, Guard, is_stranger
 from synap.transport.head import COMMAND_PATH, JSON_TYPE, PACKED_TYPE
 from synap.transport.lane import Lane
 
@@ -44,8 +48,12 @@ HEADER_BYTES_MAX = 32 * 1024
 
 # How often a connection whose client has sent its last is looked at, whether everything is answered.
 ENDING_CHECK_SECS = 0.02
+# How long the rest of a refused body is read, for its sender to see the refusal.
+LINGERING_SECS_MAX = 10.0
 
 SERVER_NAME = "synap"
+# Whoever watches over the server need not be known to it.
+OPEN_PATHS = frozenset(("/health", "/ready"))
 _CLOSE = "close"
 
 
@@ -53,10 +61,16 @@ class Door:
     """What the handlers of all routes share."""
 
     def __init__(
-        self, dispatcher: Dispatcher, committer: Committer, max_body_bytes: int, read_timeout_secs: float
+        self,
+        dispatcher: Dispatcher,
+        committer: Committer,
+        guard: Guard,
+        max_body_bytes: int,
+        read_timeout_secs: float,
     ) -> None:
         self.dispatcher = dispatcher
         self.committer = committer
+        self.guard = guard
         self._max_body_bytes = max_body_bytes
         self._read_timeout_secs = read_timeout_secs
 
@@ -70,14 +84,15 @@ class Door:
 
     async def command(self, request: web.Request) -> web.Response:
         """POST /api/v1/command."""
+        caller = caller_of(request)
         try:
             body = await self.body(request)
         except SynapError as error:
-            return _command_response(self.dispatcher.refuse(error))
+            return _command_response(self.dispatcher.refuse(error, caller))
         packed = request.content_type.lower() == PACKED_TYPE
         answer = self.dispatcher.answer_packed if packed else self.dispatcher.answer
         try:
-            reply = answer(body, request.headers.get("Idempotency-Key"), request.headers.get("X-Synap-Ack"))
+            reply = answer(body, request.headers.get("Idempotency-Key"), request.headers.get("X-Synap-Ack"), caller)
         except WouldBlock as blocked:
             reply = await self.waited(request, blocked.wait)
         try:
@@ -123,7 +138,7 @@ class Door:
             raise InvalidRequest("expected a body without Content-Encoding")
         try:
             async with asyncio.timeout(self._read_timeout_secs):
-                return await request.read()
+                return await self._whole(request)
         except TimeoutError:
             raise InvalidRequest("the request did not arrive in time") from None
         except web.HTTPRequestEntityTooLarge:
@@ -131,17 +146,48 @@ class Door:
         except (web.RequestPayloadError, ValueError) as error:
             raise InvalidRequest(f"the body cannot be read: {error}") from None
 
+    async def _whole(self, request: web.Request) -> bytes:
+        """The body; a stranger's is not read to its end when it is long."""
+        if not is_stranger(caller_of(request).identity):
+            return await request.read()
+        body = bytearray()
+        async for part in request.content.iter_any():
+            body += part
+            if len(body) > STRANGER_BODY_BYTES_MAX:
+                raise unauthorized()
+        return bytes(body)
+
     def _too_large(self) -> PayloadTooLarge:
         return PayloadTooLarge(f"expected a body of at most {self._max_body_bytes} bytes", limit=self._max_body_bytes)
 
 
 def build(door: Door, add_routes: Callable[[web.Application], None]) -> web.Application:
     """The application; `add_routes` adds what is not the command endpoint."""
-    app = web.Application(middlewares=[_answers], client_max_size=door._max_body_bytes)
+
+    @web.middleware
+    async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path not in OPEN_PATHS:
+            request[CALLER] = await door.guard.of_request(request, peer_of(request))
+        return await handler(request)
+
+    app = web.Application(middlewares=[_answers, identify], client_max_size=door._max_body_bytes)
     app.router.add_post(COMMAND_PATH.decode(), door.command, expect_handler=expect)
     add_routes(app)
     app.on_response_prepare.append(_name_server)
+
+    async def tell_limits(request: web.Request, response: web.StreamResponse) -> None:
+        caller = request.get(CALLER)
+        if caller is not None and caller.bucket is not None:
+            values = map(str, door.guard.limits(caller.bucket))
+            response.headers.update(zip(LIMIT_HEADERS, values, strict=True))
+
+    app.on_response_prepare.append(tell_limits)
     return app
+
+
+def add_get(app: web.Application, path: str, handler: Handler) -> None:
+    """Add a route that is no command's."""
+    app.router.add_get(path, handler, expect_handler=expect)
 
 
 def json_response(payload: bytes, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
@@ -154,16 +200,20 @@ def json_response(payload: bytes, status: int = 200, headers: dict[str, str] | N
 class HandedOver(RequestHandler):
     """aiohttp's end of a connection, with the contract's answer to what is not HTTP, and the lane's patience."""
 
-    def __init__(self, server: web.Server, lane: Lane, idle_timeout_secs: float, read_timeout_secs: float) -> None:
+    def __init__(
+        self, server: web.Server, lane: Lane, peer: Peer, idle_timeout_secs: float, read_timeout_secs: float
+    ) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
             keepalive_timeout=idle_timeout_secs,
+            lingering_time=min(LINGERING_SECS_MAX, read_timeout_secs),
             access_log=None,  # type: ignore[arg-type]
             max_line_size=REQUEST_LINE_BYTES_MAX,
             max_field_size=HEADER_BYTES_MAX,
             auto_decompress=False,
         )
+        self.peer = peer
         self._lane = lane
         self._read_timeout_secs = read_timeout_secs
         self._deadline: asyncio.TimerHandle | None = None
@@ -226,7 +276,9 @@ class HandedOver(RequestHandler):
         if self.client_gone is not None:
             self.client_gone()
             return False
-        if self._awaits_head() or not self._body.is_eof():
+        if self._awaits_head() or not self._body.is_eof() or self.transport is None:
+            return False
+        if not self.transport.can_write_eof():  # TLS: nothing can be sent any more
             return False
         self._end_when_idle()
         return True
@@ -243,15 +295,17 @@ class HandedOver(RequestHandler):
             self.client_gone()
         self._loop.call_soon(super().connection_lost, exc)
         self._forget_deadline()
-        self._lane.connection_left()
+        self._lane.connection_left(self.peer)
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         """Malformed HTTP and anything unexpected, as the contract words it. Closes the connection."""
-        if isinstance(exc, HttpProcessingError):
+        if isinstance(exc, UnicodeEncodeError):  # of an answer of aiohttp's own that quotes a header
+            error: SynapError = InvalidRequest("a header is not UTF-8")
+        elif isinstance(exc, HttpProcessingError):
             reason = " ".join((exc.message or "").split())[:200]
-            error: SynapError = InvalidRequest(f"not a usable HTTP request: {reason}")
+            error = InvalidRequest(f"not a usable HTTP request: {reason}")
         else:
             error = _incident(exc)
         response = error_response(error)
@@ -296,14 +350,26 @@ async def expect(request: web.Request) -> web.StreamResponse | None:
     return response
 
 
+def caller_of(request: web.Request) -> Caller:
+    """Who sends a request."""
+    return request[CALLER]
+
+
+def peer_of(request: web.Request) -> Peer:
+    """Who is at the other end."""
+    return cast(HandedOver, request.protocol).peer
+
+
 def error_response(error: SynapError) -> web.Response:
     """The bare error, as REST routes answer it."""
-    return json_response(orjson.dumps({"status": "error", "error": error.as_dict()}), error.status)
+    return json_response(orjson.dumps({"status": "error", "error": error.as_dict()}), error.status, dict(error.headers))
 
 
 def _command_response(reply: Reply) -> web.Response:
     content_type = PACKED_TYPE if reply.is_packed else JSON_TYPE
-    return web.Response(body=reply.body, status=reply.status, headers={"Content-Type": content_type})
+    return web.Response(
+        body=reply.body, status=reply.status, headers={"Content-Type": content_type, **(reply.headers or {})}
+    )
 
 
 @web.middleware
@@ -319,6 +385,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.version not in (HttpVersion10, HttpVersion11):
             request[_CLOSE] = True
             raise InvalidRequest("expected HTTP/1.0 or HTTP/1.1")
+        _check_headers(request)
         return await handler(request)
     except SynapError as error:
         return error_response(error)
@@ -339,6 +406,14 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise
     except Exception as error:
         return error_response(_incident(error))
+
+
+def _check_headers(request: web.Request) -> None:
+    for name, value in request.raw_headers:
+        try:
+            value.decode()
+        except UnicodeDecodeError:
+            raise InvalidRequest(f"header {name.decode('ascii', 'replace')[:100]}: not UTF-8") from None
 
 
 def _incident(error: BaseException | None) -> Internal:

@@ -23,15 +23,16 @@ from synap.commands.outbox import Push
 from synap.commands.stream_consuming import Subscribe as RoomSubscribe
 from synap.engines.arrivals import Topic
 from synap.errors import DiskFull, InvalidRequest
-from synap.transport.app import HandedOver
+from synap.transport.app import HandedOver, add_get, caller_of
+from synap.transport.guard import EVENTS_SUFFIX, TOKEN_FIELD
 from synap.transport.live import CLOSE_SECS_MAX, Client, Live
 from synap.transport.owed import DISK_RETRY_SECS
 from synap.transport.rest import decoded_query, path_pattern
 
 KEEP_ALIVE_SECS = 15.0
 PUSHED_BYTES_MAX = 256 * 1024
-ROOM_PATH = "/stream/{room}/events"
-TOPICS_PATH = "/pubsub/events"
+ROOM_PATH = "/stream/{room}" + EVENTS_SUFFIX
+TOPICS_PATH = "/pubsub" + EVENTS_SUFFIX
 _encode = msgspec.json.Encoder().encode
 
 # -1 is in front of the first offset.
@@ -47,15 +48,17 @@ def add_routes(app: web.Application, live: Live) -> None:
 
     def serving(begin: Callable[[web.Request, EventSource], tuple[list[bytes], Position]]) -> Any:
         async def handle(request: web.Request) -> web.StreamResponse:
+            caller = caller_of(request)
+            live.dispatcher.enter(caller)
             source = EventSource(live)
-            async with live.connected(source):
+            async with live.connected(source, caller, "sse"):
                 opening, position = begin(request, source)
                 return await source.serve(request, opening, position)
 
         return handle
 
-    app.router.add_get(TOPICS_PATH, serving(_begin_topics))
-    app.router.add_get(path_pattern(ROOM_PATH), serving(_begin_room))
+    add_get(app, TOPICS_PATH, serving(_begin_topics))
+    add_get(app, path_pattern(ROOM_PATH), serving(_begin_room))
 
 
 class EventSource(Client):
@@ -143,6 +146,13 @@ class EventSource(Client):
         self._end_now()
         asyncio.get_running_loop().call_later(CLOSE_SECS_MAX, self._break_off)
 
+    def expel(self, reason: str) -> None:
+        """End the response of somebody who may not have it any more; from now on nothing is pushed."""
+        self.end()
+        self.live.state.pubsub.unsubscribe(self.outbox)
+        self.outbox.clear()
+        self.stop(WSCloseCode.POLICY_VIOLATION, b"")
+
     def _end_now(self) -> None:
         self._is_over = True
         self._changed.set()
@@ -156,11 +166,11 @@ class EventSource(Client):
 
 
 def _begin_room(request: web.Request, source: EventSource) -> tuple[list[bytes], Position]:
-    payload = msgspec.json.decode(decoded_query(request, RoomSubscribe), type=dict[str, Any])
+    payload = msgspec.json.decode(decoded_query(request, RoomSubscribe, besides=TOKEN_FIELD), type=dict[str, Any])
     last = request.headers.get("Last-Event-ID")
     if last:
         payload |= _room_position(last)
-    outcome = source.live.dispatcher.call_on(source, "stream.subscribe", _encode(payload))
+    outcome = source.live.dispatcher.call("stream.subscribe", _encode(payload), caller=source.caller)
     subscribed = orjson.loads(outcome.payload)
     at = {int(partition): offset - 1 for partition, offset in subscribed["next_offsets"].items()}
 
@@ -185,7 +195,7 @@ def _begin_topics(request: web.Request, source: EventSource) -> tuple[list[bytes
     last = request.headers.get("Last-Event-ID")
     if last:
         payload |= _topics_position(last)
-    outcome = source.live.dispatcher.call_on(source, "pubsub.subscribe", _encode(payload))
+    outcome = source.live.dispatcher.call("pubsub.subscribe", _encode(payload), caller=source.caller)
     subscribed = orjson.loads(outcome.payload)
     epoch = subscribed["epoch"]
     opening = []

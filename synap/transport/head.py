@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import httptools
 
-from synap.commands.dispatcher import Dispatcher, Reply
+from synap.commands.caller import Caller, Identity
+from synap.commands.dispatcher import Dispatcher
+from synap.commands.reply import Reply
+from synap.commands.trace import parse
+from synap.transport.guard import STRANGER_BODY_BYTES_MAX, Guard, Unverified, is_stranger
 
 COMMAND_PATH = b"/api/v1/command"
 JSON_TYPE = "application/json; charset=utf-8"
@@ -15,25 +18,57 @@ PACKED_TYPE = "application/msgpack"
 
 HEAD_END = b"\r\n\r\n"
 _REQUEST_LINE = b"POST " + COMMAND_PATH + b" HTTP/1.1\r\n"
-_SINGLE_HEADERS = (b"host", b"content-length", b"content-type", b"idempotency-key", b"x-synap-ack")
-_UNUSUAL_HEADERS = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"content-encoding", b"trailer"))
-_OPTIONS = {b"idempotency-key": "idempotency_key", b"x-synap-ack": "ack"}
+_SINGLE_HEADERS = (
+    b"host",
+    b"content-length",
+    b"content-type",
+    b"idempotency-key",
+    b"x-synap-ack",
+    b"x-api-key",
+    b"authorization",
+    b"traceparent",
+)
+_UNUSUAL_HEADERS = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"content-encoding", b"trailer", b"origin"))
 _LENGTH_DIGITS_MAX = 12
 # Longer heads are for aiohttp to take or to refuse, so that its limits hold on every connection.
 _HEADERS_MAX = 64
 _VALUE_BYTES_MAX = 4 * 1024
+REMEMBERED_BYTES_MAX = 2 * 1024
 
 
 class Head:
     """What is needed of a request's head."""
 
-    __slots__ = ("answer", "body_bytes", "raw")
+    __slots__ = ("ack", "answer", "body_bytes", "has_password", "idempotency_key", "identity", "raw", "trace")
 
-    def __init__(self, raw: bytes, body_bytes: int, answer: Callable[[bytes], Reply]) -> None:
+    def __init__(
+        self,
+        raw: bytes,
+        body_bytes: int,
+        answer: Callable[[bytes, str | None, str | None, Caller], Reply],
+        headers: dict[bytes, bytes],
+        identity: Identity | None,
+    ) -> None:
         self.raw = raw
         self.body_bytes = body_bytes
         self.answer = answer
-        """What answers a body under this head: dispatcher and header values, put together once."""
+        """What answers a body under this head."""
+        self.idempotency_key = _text(headers, b"idempotency-key")
+        self.ack = _text(headers, b"x-synap-ack")
+        self.has_password = (_text(headers, b"authorization") or "").lower().startswith("basic")
+        self.identity = identity
+        """Whom its credential stands for."""
+        self.trace = parse(_text(headers, b"traceparent"))
+
+    @property
+    def comes_again(self) -> bool:
+        """Whether it is worth remembering: not if it is long, tells a trace, or a credential that is none.
+
+        Nor a password: another user with the same one may stand behind it tomorrow.
+        """
+        if len(self.raw) > REMEMBERED_BYTES_MAX or self.trace is not None or self.has_password:
+            return False
+        return self.identity is None or self.identity.is_good
 
 
 def may_become_head(data: bytes, at: int) -> bool:
@@ -41,7 +76,7 @@ def may_become_head(data: bytes, at: int) -> bool:
     return data.startswith(_REQUEST_LINE, at) or _REQUEST_LINE.startswith(data[at : at + len(_REQUEST_LINE)])
 
 
-def parse_head(raw: bytes, dispatcher: Dispatcher, max_body_bytes: int) -> Head | None:
+def parse_head(raw: bytes, dispatcher: Dispatcher, guard: Guard, max_body_bytes: int) -> Head | None:
     """A request head, empty line included; None unless it is one the lane may serve."""
     if not raw.startswith(_REQUEST_LINE) or not raw.isascii():
         return None
@@ -63,18 +98,22 @@ def parse_head(raw: bytes, dispatcher: Dispatcher, max_body_bytes: int) -> Head 
         or headers.get(b"connection", b"keep-alive").lower() != b"keep-alive"
         or not (length.isdigit() and len(length) <= _LENGTH_DIGITS_MAX and int(length) <= max_body_bytes)
     )
-    return None if unusual else Head(raw, int(length), _answering(headers, dispatcher))
-
-
-def _answering(headers: dict[bytes, bytes], dispatcher: Dispatcher) -> Callable[[bytes], Reply]:
+    if unusual:
+        return None
+    try:
+        identity = guard.identify(_text(headers, b"x-api-key"), _text(headers, b"authorization"))
+    except Unverified:
+        return None
+    if int(length) > STRANGER_BODY_BYTES_MAX and is_stranger(identity):
+        return None
     content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode()
     answer = dispatcher.answer_packed if content_type == PACKED_TYPE else dispatcher.answer
-    key, ack = headers.get(b"idempotency-key"), headers.get(b"x-synap-ack")
-    if key is None and ack is None:
-        return answer
-    return partial(
-        answer, idempotency_key=key.decode() if key is not None else None, ack=ack.decode() if ack is not None else None
-    )
+    return Head(raw, int(length), answer, headers, identity)
+
+
+def _text(headers: dict[bytes, bytes], name: bytes) -> str | None:
+    value = headers.get(name)
+    return None if value is None else value.decode()
 
 
 class _Collected:

@@ -17,14 +17,20 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import cast
 
-from synap.commands.dispatcher import Dispatcher, Reply
+from synap.commands.caller import Caller, Peer
+from synap.commands.dispatcher import Dispatcher
+from synap.commands.reply import Reply
 from synap.commands.waiting import Wait, WouldBlock
+from synap.engines.token_bucket import TokenBucket
 from synap.errors import InvalidRequest, SynapError, Unavailable
 from synap.journal.committer import Committer
+from synap.transport import tls
+from synap.transport.guard import LIMIT_HEADERS, Guard
 from synap.transport.head import HEAD_END, JSON_TYPE, PACKED_TYPE, Head, may_become_head, parse_head
 
 HEAD_BYTES_MAX = 64 * 1024
-HEADS_CACHED_MAX = 1_024
+# There is one for each credential and length of body.
+HEADS_CACHED_MAX = 4_096
 # Past this many replies, or bytes of them, a connection is not read until they have left.
 OWED_REPLIES_MAX = 1_000
 OWED_BYTES_MAX = 8 * 1024 * 1024
@@ -34,6 +40,7 @@ BEHIND_WAIT_BYTES_MAX = 1024 * 1024
 TICK_SECS = 1.0
 
 _OK = 200
+_LIMIT_LINES = "".join(f"{name}: %b\r\n" for name in LIMIT_HEADERS).encode()
 _HEAD_END_BYTES = len(HEAD_END)
 
 
@@ -44,7 +51,8 @@ class Lane:
         self,
         dispatcher: Dispatcher,
         committer: Committer,
-        hand_over: Callable[[asyncio.Transport, bytes, bool], None],
+        guard: Guard,
+        hand_over: Callable[[asyncio.Transport, bytes, bool, Peer], None],
         *,
         max_body_bytes: int,
         max_connections: int,
@@ -53,11 +61,15 @@ class Lane:
     ) -> None:
         self.dispatcher = dispatcher
         self.committer = committer
+        self.guard = guard
         self.hand_over = hand_over
         self._heads: dict[bytes, Head] = {}
         self.connections: set[LaneConnection] = set()
         self.open_count = 0
         """Connections of the whole server, handed over ones included."""
+        self.peers: dict[int, Peer] = {}
+        """Who is at their other ends, by id."""
+        self._last_peer = 0
         self.second = 0
         """Counts up while the lane exists; deadlines are kept in it."""
         self.draining = False
@@ -69,6 +81,8 @@ class Lane:
         """Connections with replies to see to at the end of this tick; the first one has the lane join the commit."""
         self._ok_heads: dict[int, bytes] = {}
         """Heads of this second's successful responses, by the length of the body."""
+        self._limited: dict[int, bytes] = {}
+        """The same with limits: they take what is left, when all is there again, and the body."""
         self._loop = asyncio.get_running_loop()
         self._on_second()
 
@@ -80,22 +94,37 @@ class Lane:
         """Whether there are more connections than allowed."""
         return self.open_count > self._max_connections
 
-    def connection_left(self) -> None:
-        """A connection that was handed over has ended."""
+    def connection_came(self, transport: asyncio.Transport) -> Peer:
+        """Count a new connection in."""
+        self.open_count += 1
+        self._last_peer += 1
+        address, port, *_ = transport.get_extra_info("peername") or ("local", 0)
+        peer = self.peers[self._last_peer] = Peer(self._last_peer, address, port, self.guard.clock.now())
+        return peer
+
+    def connection_left(self, peer: Peer) -> None:
+        """A connection has ended, wherever it was served."""
         self.open_count -= 1
+        del self.peers[peer.id]
 
     def advance(self) -> None:
         """Send what this tick has answered, where the journal has taken it."""
         owing, self.owing = self.owing, []
-        reached, ok_heads = self.committer.reached, self._ok_heads
+        reached, ok_heads, now = self.committer.reached, self._ok_heads, 0
         for connection in owing:
             connection.owing = False
             replies = connection.replies
             if connection.at_ease and len(replies) == 1:
                 reply = replies[0]
                 if reply.status == _OK and reply.lsn <= reached[reply.ack] and not reply.is_packed:
-                    head = ok_heads.get(len(reply.body)) or self._ok_head(len(reply.body))
-                    connection.write(head + reply.body)
+                    body = reply.body
+                    if reply.bucket is None:
+                        connection.write((ok_heads.get(len(body)) or self._ok_head(len(body))) + body)
+                    else:
+                        now = now or self.guard.clock.now()
+                        template = self._limited.get(len(body)) or self._limited_ok(len(body))
+                        remaining, full_at = reply.bucket.standing(now)
+                        connection.write(template % (remaining, -(-full_at // 1000), body))
                     replies.clear()
                     continue
             connection.advance()
@@ -104,17 +133,25 @@ class Lane:
         """The head with these bytes; None when its request is not for the lane."""
         head = self._heads.get(raw)
         if head is None:
-            head = parse_head(raw, self.dispatcher, self._max_body_bytes)
-            if head is not None:
+            head = parse_head(raw, self.dispatcher, self.guard, self._max_body_bytes)
+            if head is not None and head.comes_again:
                 if len(self._heads) >= HEADS_CACHED_MAX:
-                    self._heads.clear()
+                    del self._heads[next(iter(self._heads))]
                 self._heads[raw] = head
         return head
 
     def response(self, reply: Reply, *, close: bool = False) -> bytes:
         """The HTTP response for a reply."""
         content_type = PACKED_TYPE if reply.is_packed else JSON_TYPE
-        return self._response_head(reply.status, content_type, len(reply.body), close) + reply.body
+        head = self._response_head(reply.status, content_type, len(reply.body), close)
+        if reply.headers or reply.bucket is not None:
+            more = "".join([f"{name}: {value}\r\n" for name, value in (reply.headers or {}).items()]).encode()
+            head = head[:-2] + more + (self.limits(reply.bucket) if reply.bucket is not None else b"") + b"\r\n"
+        return head + reply.body
+
+    def limits(self, bucket: TokenBucket) -> bytes:
+        """The header lines that tell a client what it may still ask for."""
+        return _LIMIT_LINES % tuple(b"%d" % value for value in self.guard.limits(bucket))
 
     def drain(self) -> None:
         """Close connections as soon as nothing is owed on them."""
@@ -141,10 +178,17 @@ class Lane:
             self._ok_heads[body_bytes] = head
         return head
 
+    def _limited_ok(self, body_bytes: int) -> bytes:
+        template = self._ok_head(body_bytes)[:-2] + _LIMIT_LINES % (b"%d" % self.guard.burst, b"%d", b"%d") + b"\r\n%b"
+        if len(self._limited) < HEADS_CACHED_MAX:
+            self._limited[body_bytes] = template
+        return template
+
     def _on_second(self) -> None:
         self.second += 1
         self._date = f"\r\nDate: {formatdate(usegmt=True)}\r\nServer: synap"
         self._ok_heads.clear()
+        self._limited.clear()
         for connection in list(self.connections):
             connection.check_deadline(self.second - self._read_timeout_secs, self.second - self._idle_timeout_secs)
         self._timer = self._loop.call_later(TICK_SECS, self._on_second)
@@ -159,6 +203,9 @@ class LaneConnection(asyncio.Protocol):
     """
 
     transport: asyncio.Transport
+    peer: Peer
+    caller: Caller
+    """Who has sent the latest request."""
 
     def __init__(self, lane: Lane) -> None:
         self.replies: list[Reply] = []
@@ -190,14 +237,15 @@ class LaneConnection(asyncio.Protocol):
         """Begin to serve, or refuse when there are too many connections."""
         self.transport = cast(asyncio.Transport, transport)
         self.write = self.transport.write
-        self.lane.open_count += 1
+        self.peer = self.lane.connection_came(self.transport)
+        self.caller = self.lane.guard.caller(self.lane.guard.nobody(), self.peer)
         self.lane.connections.add(self)
         if self.lane.is_full():
             self._refuse(Unavailable("the server has as many connections as it allows; try again later"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget what is still owed."""
-        self.lane.open_count -= 1
+        self.lane.connection_left(self.peer)
         self.lane.connections.discard(self)
         self._gone, self.at_ease = True, False
         self._abandon_wait()
@@ -223,13 +271,20 @@ class LaneConnection(asyncio.Protocol):
                 if known is None:
                     self._hold(data[at:], is_foreign=True)
                     break
-                self._head = head = known
+                head = known
+                self._head = known if known.comes_again else None
             stop = body_at + head.body_bytes
             if stop > size:
                 self._keep(data[at:], stop - at, 0 if at else begun_second)
                 break
+            caller = self.caller
+            if head.identity is not caller.identity or head.trace is not caller.trace:
+                caller = self.caller = lane.guard.caller(head.identity, self.peer, head.trace)
             try:
-                self.replies.append(head.answer(data[body_at:stop]))
+                reply = head.answer(data[body_at:stop], head.idempotency_key, head.ack, caller)
+                if caller.bucket is not None:
+                    reply.bucket = caller.bucket
+                self.replies.append(reply)
             except WouldBlock as blocked:
                 if not self._ending:
                     self._begin_wait(blocked.wait, data[stop:])
@@ -243,13 +298,17 @@ class LaneConnection(asyncio.Protocol):
             self._owe()
 
     def eof_received(self) -> bool:
-        """The client sends no more; stay open while it is owed replies. Who waits is taken to be gone."""
+        """The client sends no more; stay open while it is owed replies. Who waits is taken to be gone.
+
+        Over TLS nothing can be sent any more.
+        """
         self._forget_partial()
-        if self._wait is not None:
+        may_answer = self.transport.can_write_eof()
+        if self._wait is not None or not may_answer:
             self._abandon_wait()
             self._held = None
         self._ending, self.at_ease = True, False
-        return bool(self.replies) or self._held is not None
+        return may_answer and (bool(self.replies) or self._held is not None)
 
     def pause_writing(self) -> None:
         """The client reads too slowly: take no more requests from it."""
@@ -278,7 +337,8 @@ class LaneConnection(asyncio.Protocol):
                 if reply.wrote:
                     reply = reply.refused(refusal)
             is_last = len(ready) + 1 == len(self.replies) and not self._held
-            ready.append(self.lane.response(reply, close=is_last and (self.lane.draining or self._ending)))
+            close = is_last and (self.lane.draining or self._ending)
+            ready.append(self.lane.response(reply, close=close))
         del self.replies[: len(ready)]
         if not self.replies:
             self._owed_bytes = 0
@@ -302,7 +362,7 @@ class LaneConnection(asyncio.Protocol):
         """Close now, or when the request being answered or on its way has its reply."""
         self.at_ease = False
         if not self.replies and not self._partial:
-            self.transport.close()
+            tls.close(self.transport)
 
     def abort(self) -> None:
         """Drop the connection."""
@@ -347,6 +407,7 @@ class LaneConnection(asyncio.Protocol):
 
     def _waited(self, reply: Reply) -> None:
         self._abandon_wait()
+        reply.bucket = self.caller.bucket
         self.replies.append(reply)
         if not self.owing:
             self._owe()
@@ -384,14 +445,14 @@ class LaneConnection(asyncio.Protocol):
         """Everything owed has left: go on with what was held, or end."""
         data = self._held
         if data is None or (self.lane.draining and not data):
-            self.transport.close()
+            tls.close(self.transport)
         elif not self._is_slow:
             self._held = None
             self.transport.resume_reading()
             if self._held_is_foreign:
                 self._gone = True
                 self.lane.connections.discard(self)
-                self.lane.hand_over(self.transport, data, self._ending)
+                self.lane.hand_over(self.transport, data, self._ending, self.peer)
             else:
                 self._serve(data, 0)
 
@@ -399,4 +460,4 @@ class LaneConnection(asyncio.Protocol):
         self._forget_partial()
         self._ending, self.at_ease = True, False
         self.transport.write(self.lane.response(self.lane.dispatcher.refuse(error), close=True))
-        self.transport.close()
+        tls.close(self.transport)

@@ -9,10 +9,13 @@ from contextlib import asynccontextmanager
 from aiohttp import WSCloseCode, web
 
 from synap.clock import Clock, Millis
+from synap.commands.caller import Caller, Identity
 from synap.commands.dispatcher import Dispatcher
 from synap.commands.outbox import MessageFrames, Outbox, Policy
+from synap.commands.permissions import lies_inside
 from synap.commands.session import Session
 from synap.commands.state import State
+from synap.errors import SynapError
 from synap.journal.committer import Committer
 from synap.transport.hub import Hub
 
@@ -21,7 +24,13 @@ CLOSE_SECS_MAX = 3.0
 
 
 class Client(Session):
-    """A session with a connection."""
+    """A session with a connection, and who has opened it."""
+
+    caller: Caller
+
+    def expel(self, reason: str) -> None:
+        """End the connection of somebody who may not have it any more; from now on nothing is pushed."""
+        raise NotImplementedError
 
     def stop(self, code: WSCloseCode, reason: bytes) -> None:
         """End the connection, politely."""
@@ -82,8 +91,11 @@ class Live:
         )
 
     @asynccontextmanager
-    async def connected(self, client: Client) -> AsyncIterator[None]:
-        """Count a connection in, and end all it has when it goes."""
+    async def connected(self, client: Client, caller: Caller, transport: str) -> AsyncIterator[None]:
+        """Count a connection in that speaks `transport`, and end all it has when it goes."""
+        client.caller = Caller(caller.peer, caller.identity, caller.bucket, session=client, trace=caller.trace)
+        if caller.peer is not None:
+            caller.peer.transport, caller.peer.session = transport, client
         self.clients[client] = None
         try:
             yield
@@ -92,6 +104,34 @@ class Live:
             self.state.pubsub.unsubscribe(client.outbox)
             client.outbox.clear()  # the rest may have to wait for the garbage collector
             client.end()
+
+    def review(self) -> None:
+        """End the connections that may not stay as they are: their credential is not good any more, or not for all
+        that they are subscribed to.
+        """
+        for client in list(self.clients):
+            identity = client.caller.identity
+            if identity is None:
+                continue
+            try:
+                identity.check(self._clock.now())
+            except SynapError as error:
+                client.expel(error.message)
+                continue
+            if not self._may_stay(client, identity):
+                client.expel("a permission for what is subscribed to is gone")
+
+    def _may_stay(self, client: Client, identity: Identity) -> bool:
+        patterns = self.state.pubsub.patterns_of(client.outbox)
+        subscribed = [
+            *(feed.subscribed for feed in client.feeds.values()),
+            *(("pubsub.subscribe", p) for p in patterns),
+        ]
+        return all(
+            (rule := identity.rules[command]) is None
+            or any(lies_inside(name, "topic" if command == "pubsub.subscribe" else None, keys) for keys in rule)
+            for command, name in subscribed
+        )
 
     async def stop(self, _: web.Application) -> None:
         """Send what is owed, then end all connections."""

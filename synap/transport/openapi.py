@@ -8,14 +8,15 @@ from typing import Any
 import msgspec
 
 from synap import __version__
-from synap.commands.dispatcher import ACKS
 from synap.commands.envelope import IDEMPOTENCY_KEY_CHARS_MAX
 from synap.commands.reference import custom_schema
+from synap.commands.reply import ACKS
 from synap.commands.table import Command, Route, Table, object_forms
 from synap.errors import BY_CODE
 
 _COMPONENTS = "#/components/schemas/{name}"
 _JSON = "application/json"
+_TURNED_AWAY = (400, 401, 403, 429)
 
 
 def document(table: Table) -> dict[str, Any]:
@@ -33,7 +34,15 @@ def document(table: Table) -> dict[str, Any]:
             "description": "Every command goes through `POST /api/v1/command`; other routes are short forms of some.",
         },
         "paths": paths,
-        "components": {"schemas": {"Error": _error_schema(), **schemas.components}},
+        "components": {
+            "schemas": {"Error": _error_schema(), **schemas.components},
+            "securitySchemes": {
+                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "bearer": {"type": "http", "scheme": "bearer", "description": "an API key, or a token"},
+                "basic": {"type": "http", "scheme": "basic"},
+            },
+        },
+        "security": [{}, {"key": []}, {"bearer": []}, {"basic": []}],
     }
 
 
@@ -105,12 +114,15 @@ def _body(schema: dict[str, Any], *, required: bool) -> dict[str, Any]:
 
 def _responses(result: dict[str, Any], *, may_miss: bool) -> dict[str, Any]:
     statuses = sorted({error.status for error in BY_CODE.values()} | ({404} if may_miss else set()))
+    return {"200": {"description": "the result", "content": {_JSON: {"schema": result}}}, **_refusals(*statuses)}
+
+
+def _refusals(*statuses: int) -> dict[str, Any]:
     error = {"content": {_JSON: {"schema": {"$ref": _COMPONENTS.format(name="Error")}}}}
-    failures = {
+    return {
         str(status): {"description": ", ".join(c for c, e in BY_CODE.items() if e.status == status), **error}
         for status in statuses
     }
-    return {"200": {"description": "the result", "content": {_JSON: {"schema": result}}}, **failures}
 
 
 def _command_endpoint(commands: list[Command]) -> dict[str, Any]:
@@ -159,16 +171,21 @@ def _command_endpoint(commands: list[Command]) -> dict[str, Any]:
 
 
 def _server_pages() -> dict[str, Any]:
-    def page(summary: str, content: str, *more: int) -> dict[str, Any]:
-        responses = {str(s): {"description": "", "content": {content: {}}} for s in (200, *more)}
-        return {"get": {"tags": ["server"], "summary": summary, "responses": responses}}
+    def page(summary: str, content: str, *more: int, refusals: tuple[int, ...] = ()) -> dict[str, Any]:
+        responses = {str(s): {"description": "", "content": {content: {}}} for s in (200, *more)} | _refusals(*refusals)
+        operation = {"tags": ["server"], "summary": summary, "responses": responses}
+        return {"get": operation if refusals else operation | {"security": []}}
 
     return {
         "/health": page("Whether the process works.", _JSON),
         "/ready": page("Whether it takes requests: 503 while it recovers or drains.", _JSON, 503),
-        "/metrics": page("Metrics for Prometheus.", "text/plain"),
+        "/metrics": page(
+            "Metrics for Prometheus. Needs the permission admin.metrics.", "text/plain", refusals=(401, 403, 429)
+        ),
         "/openapi.json": page("This document.", _JSON),
-        "/api/v1/ws": page("Every command, and what is pushed to subscribers, on a WebSocket.", _JSON, 101),
+        "/api/v1/ws": page(
+            "Every command, and what is pushed to subscribers, on a WebSocket.", _JSON, 101, refusals=_TURNED_AWAY
+        ),
         "/stream/{room}/events": _events("Events of a room.", ("room", "path"), "from_offset", "replay", "partition"),
         "/pubsub/events": _events("Messages to topics.", ("topics", "query")),
         "/docs": page("This document, to read and to try.", "text/html"),
@@ -181,7 +198,8 @@ def _events(summary: str, needed: tuple[str, str], *optional: str) -> dict[str, 
     parameters = [_parameter(needed[0], text, needed[1], required=True)]
     parameters += [_parameter(name, text, "query", required=False) for name in optional]
     parameters.append(_parameter("Last-Event-ID", text, "header", required=False))
-    responses = {"200": {"description": "until either end has enough", "content": {"text/event-stream": {}}}}
+    found = {"200": {"description": "until either end has enough", "content": {"text/event-stream": {}}}}
+    responses = found | _refusals(*_TURNED_AWAY, 404, 422, 503)
     return {"get": {"tags": ["server"], "summary": summary, "parameters": parameters, "responses": responses}}
 
 

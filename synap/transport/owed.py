@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from synap.commands.dispatcher import Reply
+from synap.commands.reply import Reply
 from synap.journal.committer import Committer
 from synap.journal.record import Lsn
 
@@ -73,6 +73,11 @@ class Owed:
             ready.append(body)
         if ready:
             self._write(b"".join(ready))
+
+    def drop_pushes(self) -> None:
+        """Owe nothing but replies."""
+        self._frames = deque(frame for frame in self._frames if frame.reply is not None)
+        self._held.clear()
 
     def clear(self) -> None:
         """The connection is gone."""

@@ -6,18 +6,28 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import orjson
 from aiohttp import web
 
-from synap import __version__
+from synap.commands.dispatcher import Dispatcher
+from synap.commands.host import Health
 from synap.commands.table import Table
 from synap.transport import openapi
-from synap.transport.app import json_response
+from synap.transport.app import add_get, caller_of, json_response
 from synap.transport.metrics import CONTENT_TYPE, Metrics
+
+METRICS_PERMISSION = "admin.metrics"
 
 _ASSETS = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
 # Nothing on the page comes from anywhere else; Swagger UI needs inline styles and data: images.
 _PAGE_POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
+_PAGE_HEADERS = {
+    "Content-Security-Policy": _PAGE_POLICY,
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
 
 _PAGE = b"""<!doctype html>
 <html lang="en">
@@ -40,42 +50,32 @@ _START = b"""SwaggerUIBundle({
 """
 
 
-def add_routes(app: web.Application, table: Table, metrics: Metrics, health: Callable[[], dict[str, object]]) -> None:
-    """Add the pages. `health` gives what /health answers; its `status` decides /ready."""
+def add_routes(
+    app: web.Application, table: Table, dispatcher: Dispatcher, metrics: Metrics, health: Callable[[], Health]
+) -> None:
+    """Add the pages. `health` gives what /health answers; its `phase` decides /ready."""
     document = orjson.dumps(openapi.document(table))
 
     async def get_health(_: web.Request) -> web.Response:
-        return json_response(orjson.dumps(health()))
+        return json_response(msgspec.json.encode(health()))
 
     async def get_ready(_: web.Request) -> web.Response:
-        state = health()
-        ready = state["phase"] == "serving"
-        return json_response(orjson.dumps({"ready": ready, "phase": state["phase"]}), 200 if ready else 503)
+        phase = health().phase
+        ready = phase == "serving"
+        return json_response(orjson.dumps({"ready": ready, "phase": phase}), 200 if ready else 503)
 
-    async def get_metrics(_: web.Request) -> web.Response:
+    async def get_metrics(request: web.Request) -> web.Response:
+        dispatcher.permit(caller_of(request), METRICS_PERMISSION)
         return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     async def get_openapi(_: web.Request) -> web.Response:
         return json_response(document)
 
-    app.router.add_get("/health", get_health)
-    app.router.add_get("/ready", get_ready)
-    app.router.add_get("/metrics", get_metrics)
-    app.router.add_get("/openapi.json", get_openapi)
+    add_get(app, "/health", get_health)
+    add_get(app, "/ready", get_ready)
+    add_get(app, "/metrics", get_metrics)
+    add_get(app, "/openapi.json", get_openapi)
     _add_docs(app)
-
-
-def health_report(phase: str, role: str, uptime_secs: int, components: dict[str, str]) -> dict[str, object]:
-    """The body of /health."""
-    degraded = any(state != "operational" for state in components.values())
-    return {
-        "status": "degraded" if degraded else "healthy",
-        "version": __version__,
-        "role": role,
-        "uptime_secs": uptime_secs,
-        "phase": phase,
-        "components": components,
-    }
 
 
 def _add_docs(app: web.Application) -> None:
@@ -85,8 +85,7 @@ def _add_docs(app: web.Application) -> None:
     assets = Path(spec.submodule_search_locations[0]) / "static"
 
     async def get_page(_: web.Request) -> web.Response:
-        headers = {"Content-Security-Policy": _PAGE_POLICY, "X-Content-Type-Options": "nosniff"}
-        return web.Response(body=_PAGE, content_type="text/html", charset="utf-8", headers=headers)
+        return web.Response(body=_PAGE, content_type="text/html", charset="utf-8", headers=_PAGE_HEADERS)
 
     async def get_start(_: web.Request) -> web.Response:
         return web.Response(body=_START, content_type="text/javascript", charset="utf-8")
@@ -94,7 +93,7 @@ def _add_docs(app: web.Application) -> None:
     async def get_asset(request: web.Request) -> web.FileResponse:
         return web.FileResponse(assets / request.path.rpartition("/")[2])
 
-    app.router.add_get("/docs", get_page)
-    app.router.add_get("/docs/start.js", get_start)
+    add_get(app, "/docs", get_page)
+    add_get(app, "/docs/start.js", get_start)
     for name in _ASSETS:
-        app.router.add_get(f"/docs/{name}", get_asset)
+        add_get(app, f"/docs/{name}", get_asset)

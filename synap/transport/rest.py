@@ -13,12 +13,13 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from aiohttp import web
 
-from synap.commands.dispatcher import ACKS, Outcome
+from synap.commands.caller import Caller
 from synap.commands.envelope import UNREADABLE, check_utf8, invalid_payload, invalid_request
+from synap.commands.reply import ACKS, Outcome
 from synap.commands.table import PATH_PARAMETER, Command, Route, Table, array_fields
 from synap.commands.waiting import WouldBlock
 from synap.errors import DiskFull, InvalidPayload, InvalidRequest, KeyNotFound, SynapError
-from synap.transport.app import Door, expect, json_response
+from synap.transport.app import Door, caller_of, expect, json_response
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -26,7 +27,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class _Created(msgspec.Struct):
-    created: bool
+    created: bool = True
 
 
 def add_routes(app: web.Application, table: Table, door: Door) -> None:
@@ -43,11 +44,13 @@ def path_pattern(path: str) -> str:
     return PATH_PARAMETER.sub(r"{\1:[^/]+}", path)
 
 
-def decoded_query(request: web.Request, form: Any) -> bytes:
-    """The payload of a GET: path and query, texts converted to what the fields want."""
+def decoded_query(request: web.Request, form: Any, *, besides: str | None = None) -> bytes:
+    """The payload of a GET: path and query but for the field `besides`, texts converted to what the fields want."""
     lists = array_fields(form)
     fields: dict[str, Any] = {}
     for name, value in request.query.items():
+        if name == besides:
+            continue
         if name in request.match_info:
             raise InvalidPayload(f"payload.{name}: stands in the path already", path=f"payload.{name}")
         if name in lists:
@@ -65,12 +68,14 @@ def decoded_query(request: web.Request, form: Any) -> bytes:
 
 def _handler(route: Route, command: Command, door: Door) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(request: web.Request) -> web.Response:
+        caller = caller_of(request)
+        door.dispatcher.enter(caller, command)
         _check_address(request)
         if route.method == "GET":
             payload = decoded_query(request, command.payload)
         else:
             payload = _from_body(request, await door.body(request), route.array_field)
-        outcome = await _outcome(request, command.name, payload, door)
+        outcome = await _outcome(request, command.name, payload, door, caller)
         try:
             await door.committer.reach(outcome.ack, outcome.lsn)
         except DiskFull:
@@ -88,10 +93,10 @@ def _created(outcome: Outcome) -> bool:
     return msgspec.json.decode(outcome.payload, type=_Created).created
 
 
-async def _outcome(request: web.Request, command: str, payload: bytes, door: Door) -> Outcome:
-    headers = request.headers
+async def _outcome(request: web.Request, command: str, payload: bytes, door: Door, caller: Caller) -> Outcome:
+    key, ack = request.headers.get("Idempotency-Key"), request.headers.get("X-Synap-Ack")
     try:
-        return door.dispatcher.call(command, payload, headers.get("Idempotency-Key"), headers.get("X-Synap-Ack"))
+        return door.dispatcher.call(command, payload, key, ack, caller)
     except WouldBlock as blocked:
         outcome: Outcome | SynapError = await door.waited(request, blocked.wait)
         if isinstance(outcome, SynapError):

@@ -20,19 +20,19 @@ import orjson
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from synap.commands import packed
-from synap.commands.dispatcher import Outcome, Reply
 from synap.commands.events import StreamFeed
 from synap.commands.outbox import Push
 from synap.commands.queue_consuming import QueueFeed, Release
+from synap.commands.reply import Outcome, Reply
 from synap.commands.session import Feed
 from synap.commands.waiting import Wait, WouldBlock
 from synap.engines.arrivals import Topic
 from synap.errors import DiskFull, InvalidRequest, SynapError, Unavailable
-from synap.transport.app import HandedOver
+from synap.transport.app import HandedOver, add_get, caller_of
+from synap.transport.guard import SOCKET_PATH
 from synap.transport.live import CLOSE_SECS_MAX, Client, Live
 from synap.transport.owed import DISK_RETRY_SECS, Owed
 
-SOCKET_PATH = "/api/v1/ws"
 HEARTBEAT_SECS = 60.0
 # Commands of one connection that wait at the same time.
 WAITS_MAX = 1_000
@@ -44,6 +44,9 @@ OWED_MAX = 1_000
 PUSHED_BEHIND_MAX = 16
 # What one connection is sent in one go, before others have their turn.
 PUSHED_BYTES_MAX = 256 * 1024
+
+# Of what a close frame has room for.
+REASON_BYTES_MAX = 120
 
 _TEXT, _BINARY, _CLOSE = 0x81, 0x82, 0x88
 # After these nothing can be read from the client.
@@ -62,6 +65,8 @@ def add_routes(app: web.Application, live: Live, max_body_bytes: int) -> None:
     """Serve WebSockets."""
 
     async def handle(request: web.Request) -> web.WebSocketResponse:
+        caller = caller_of(request)
+        live.dispatcher.enter(caller)
         size = max_body_bytes + 1  # the first that is too large
         socket = _Socket(compress=False, decode_text=False, heartbeat=HEARTBEAT_SECS, max_msg_size=size)
         if not socket.can_prepare(request):
@@ -69,11 +74,11 @@ def add_routes(app: web.Application, live: Live, max_body_bytes: int) -> None:
         await socket.prepare(request)
         client = SocketClient(live, socket, cast(HandedOver, request.protocol))
         socket.client = client
-        async with live.connected(client):
+        async with live.connected(client, caller, "websocket"):
             await client.serve()
         return socket
 
-    app.router.add_get(SOCKET_PATH, handle)
+    add_get(app, SOCKET_PATH, handle)
 
 
 class _Socket(web.WebSocketResponse):
@@ -139,8 +144,9 @@ class SocketClient(Client):
     def _receive(self, body: bytes, is_binary: bool) -> None:
         self._is_binary = is_binary
         dispatcher = self._live.dispatcher
+        answer = dispatcher.answer_packed if is_binary else dispatcher.answer
         try:
-            reply = dispatcher.answer_on(self, body, is_packed=is_binary)
+            reply = answer(body, None, None, self.caller)
         except WouldBlock as blocked:
             wait = blocked.wait
             if len(self._waits) < WAITS_MAX:
@@ -303,7 +309,8 @@ class SocketClient(Client):
         transport = self._connection.transport
         if transport is not None and not transport.is_closing():
             transport.write(_frame(_CLOSE, struct.pack("!H", code)))
-            transport.write_eof()
+            if transport.can_write_eof():
+                transport.write_eof()
             await self._lost.wait()
 
     def break_off(self) -> None:
@@ -336,7 +343,21 @@ class SocketClient(Client):
         """The connection is gone: give back what it has."""
         self._withdraw()
         self._owed.clear()
-        for queue, holder in self.holders:
+        self._give_back()
+
+    def expel(self, reason: str) -> None:
+        """End the connection of somebody who may not have it any more; from now on nothing is pushed."""
+        self._withdraw()
+        self._live.state.pubsub.unsubscribe(self.outbox)
+        self.outbox.clear()
+        self._owed.drop_pushes()
+        self._give_back()
+        self.stop(WSCloseCode.POLICY_VIOLATION, reason.encode()[:REASON_BYTES_MAX])
+
+    def _give_back(self) -> None:
+        """Return the messages that it has and has not acknowledged."""
+        holders, self.holders = self.holders, {}
+        for queue, holder in holders:
             self._live.dispatcher.perform("queue.release", Release(queue=queue, consumer_id=holder))
         self._live.committer.schedule()
 

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from synap.clock import Millis
+from synap.commands.caller import Caller
 from synap.commands.events import StreamFeed
 from synap.commands.outbox import MessageFrames, Outbox, Policy, Push
 from synap.commands.session import Session
@@ -47,14 +48,14 @@ class Connection(Session):
 
     def send(self, request: Any) -> Any:
         body = request if isinstance(request, bytes) else json.dumps(request).encode()
-        return json.loads(self.harness.dispatcher.answer_on(self, body).body)
+        return json.loads(self.harness.dispatcher.answer(body, caller=Caller(session=self)).body)
 
     def call(self, command: str, /, **payload: Any) -> Any:
         return payload_of(self.send({"command": command, "payload": payload}))
 
     def waiting(self, command: str, /, **payload: Any) -> Waiter:
         body = json.dumps({"command": command, "payload": payload}).encode()
-        return blocked(lambda: self.harness.dispatcher.answer_on(self, body))
+        return blocked(lambda: self.harness.dispatcher.answer(body, caller=Caller(session=self)))
 
     def drained(self, bytes_max: int = 1_000_000) -> list[Any]:
         """What pub/sub has for it, decoded."""

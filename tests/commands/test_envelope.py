@@ -22,7 +22,7 @@ def strictly(body: bytes) -> Any:
     return json.loads(body.decode(), parse_constant=refuse)
 
 
-def reply_to(harness: Harness, body: bytes, **headers: str) -> Any:
+def reply_to(harness: Harness, body: bytes, **headers: Any) -> Any:
     return strictly(harness.dispatcher.answer(body, **headers).body)
 
 

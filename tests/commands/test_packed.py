@@ -17,7 +17,7 @@ from tests.support import Harness
 pack = msgspec.msgpack.encode
 
 
-def packed(harness: Harness, request: Any, **headers: str) -> Any:
+def packed(harness: Harness, request: Any, **headers: Any) -> Any:
     body = request if isinstance(request, bytes) else pack(request)
     reply = harness.dispatcher.answer_packed(body, **headers)
     assert reply.is_packed

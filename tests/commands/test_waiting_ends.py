@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from synap.commands import packed
-from synap.commands.dispatcher import SYNCED, WRITTEN, Outcome
 from synap.commands.gates import Limits
+from synap.commands.reply import SYNCED, WRITTEN, Outcome
 from synap.commands.waiting import WouldBlock
 from tests.commands.common import batch
 from tests.commands.waiters import (

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from synap.clock import Millis
-from synap.commands.dispatcher import Reply
 from synap.commands.gates import Limits
+from synap.commands.reply import Reply
 from synap.commands.waiting import WouldBlock
 from synap.errors import SynapError, Unavailable, WrongType
 from tests.commands.common import batch, recorded, refused, restarted

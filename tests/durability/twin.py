@@ -25,7 +25,7 @@ Row = tuple[Any, ...]
 
 # Their names count over all writers, and leases run in real time: test_crash_told.py, test_work.py and
 # test_streams_crash.py see to them.
-_APART = ("queue", "stream")
+_APART = ("queue", "stream", "auth")
 CONFINED = [c for c in TABLE.public() if c.writes and c.keys and c.namespace not in _APART]
 WAITING = {command.name for command in TABLE.public() if command.waits}
 """Inside a batch a blocking command is told at once that there is nothing."""

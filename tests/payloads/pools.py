@@ -55,6 +55,11 @@ _TEXTS_BY_FIELD = {
     "event_type": ["created", "é", "deleted"],
     "event_types": ["created", "é"],
     "epoch": ["none"],
+    "username": ["ann", "é\U0001f511", "bob"],
+    **{field: ["painters", "reader", "printers"] for field in ("role", "roles")},
+    "permissions": ["kv.*", "kv.get:user:*", "queue.*:tasks"],
+    "allowed_ips": ["127.0.0.1", "10.0.0.0/8", "::1"],
+    "id": ["key_1", "key_2", "key_3", "key_4"],
 }
 
 _EXTREMES = [1, 2, -3, 0, 2**63 - 1, -(2**63)]

@@ -28,7 +28,7 @@ from websockets.uri import parse_uri
 
 from synap.config import Settings
 from synap.server import Server
-from synap.transport.websocket import SOCKET_PATH
+from synap.transport.guard import SOCKET_PATH
 from tests.support import payload_of
 from tests.transport.wire import Wire, command
 

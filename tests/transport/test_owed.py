@@ -7,8 +7,8 @@ from typing import cast
 
 import pytest
 
-from synap.commands.dispatcher import SYNCED, WRITTEN, Reply
 from synap.commands.envelope import entry_success
+from synap.commands.reply import SYNCED, WRITTEN, Reply
 from synap.errors import DiskFull
 from synap.journal.committer import Committer
 from synap.transport.owed import Owed
