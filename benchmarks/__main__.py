@@ -25,6 +25,7 @@ from benchmarks.parts import (
     commands,
     connections,
     fsync,
+    guarded,
     memory,
     pubsub,
     queues,
@@ -41,6 +42,7 @@ PARTS: dict[str, Callable[[Plan], Table]] = {
     "commands": commands.run,
     "fsync": fsync.run,
     "batches": batches.run,
+    "guarded": guarded.run,
     "collections": collections.run,
     "queues": queues.run,
     "streams": streams.run,
@@ -51,7 +53,7 @@ PARTS: dict[str, Callable[[Plan], Table]] = {
     "recovery": recovery.run,
 }
 SPINNER_HZ = 1  # drawing takes CPU time from what is measured
-NEED_WRK = {"commands", "fsync", "batches", "collections", "streams", "pubsub"}
+NEED_WRK = {"commands", "fsync", "batches", "guarded", "collections", "streams", "pubsub"}
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 -- Arguments: kind (command, batch, url or template), requests in the pool, different keys or numbers, commands in a
 -- batch, percent of writes, and the template: a request with __rand_int__ where a random number of twelve digits goes,
 -- and __number__ where one goes as JSON has it.
+-- Headers that wrk is given go with every request but those of webdis.
 -- The seed is fixed: every server is sent the same keys in the same order.
 
 local VALUE = "abc"
@@ -21,7 +22,11 @@ local function url(key, is_write)
 end
 
 local function post(body)
-   return wrk.format("POST", "/api/v1/command", { ["Content-Type"] = "application/json" }, body)
+   local headers = { ["Content-Type"] = "application/json" }
+   for name, value in pairs(wrk.headers) do
+      headers[name] = value
+   end
+   return wrk.format("POST", "/api/v1/command", headers, body)
 end
 
 function setup(thread)

@@ -99,8 +99,9 @@ class Meter:
 def wrk(workload: Workload, seconds: int, target: Server, *behind: Server) -> Sample:
     """Load `target` for a while; CPU time of the servers `behind` it counts as its own."""
     command = ["wrk", "-t1", f"-c{workload.connections}", f"-d{seconds}s", f"--timeout={TIMEOUT_SECS}s"]
+    headers = [argument for name, value in target.headers.items() for argument in ("-H", f"{name}: {value}")]
     meter = Meter(target, *behind)
-    output = _run([*command, f"-s{LOAD_LUA}", f"http://127.0.0.1:{target.port}", "--", *workload.arguments()])
+    output = _run([*command, *headers, f"-s{LOAD_LUA}", f"http://127.0.0.1:{target.port}", "--", *workload.arguments()])
     elapsed_secs, server_secs, _, others_secs = meter.read()
     found = re.search(r"^RESULT (\d+) (\d+) (\d+) (\d+)$", output, re.MULTILINE)
     if found is None:
@@ -170,7 +171,7 @@ def run_synap(
         for part in _parts(commands, commands_at_once):
             entries = [{"command": name, "payload": payload} for name, payload in part]
             body = json.dumps({"type": "batch", "commands": entries}, separators=(",", ":"))
-            connection.request("POST", "/api/v1/command", body, {"Content-Type": "application/json"})
+            connection.request("POST", "/api/v1/command", body, {"Content-Type": "application/json", **target.headers})
             answer = connection.getresponse().read()
             if answer.count(b'"status":"success"') < len(entries):
                 raise LoadFailed(f"a batch was answered {answer[:500]!r}")
@@ -204,7 +205,7 @@ def numbered_value(number: int) -> str:
 
 def check_errors(target: Server) -> None:
     """Raise LoadFailed when Synap has answered any command, also one of a batch, with an error."""
-    page = http(target.port, "GET", "/metrics").decode()
+    page = http(target.port, "GET", "/metrics", headers=target.headers).decode()
     errors = re.findall(r'^synap_errors_total\{code="(\w+)"\} (\S+)', page, re.MULTILINE)
     if errors:
         raise LoadFailed(f"Synap answered with errors: {dict(errors)}")

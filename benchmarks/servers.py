@@ -15,9 +15,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ class Server:
     port: int
     start_secs: float
     """From the start of the process until it was ready."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What requests to it say beside their content: who asks."""
 
     def cpu_secs(self) -> float:
         """CPU time of all its threads so far, user and system."""
@@ -55,11 +57,12 @@ class Server:
 
 
 @contextmanager
-def synap(data: Path, *, fsync: str = "everysec") -> Iterator[Server]:
+def synap(data: Path, *, fsync: str = "everysec", **environment: str) -> Iterator[Server]:
     """`synap serve`. It makes no snapshots of its own: no peer compacts its journal while it is measured."""
     command = [sys.executable, "-m", "synap", "serve", "--port", "0", "--data", str(data), "--fsync", fsync]
     log = data.with_name(f"{data.name}.log")
-    with _process(command, log, announces=True, SYNAP_JOURNAL_SNAPSHOT_EVERY_BYTES="0") as process:
+    environment["SYNAP_JOURNAL_SNAPSHOT_EVERY_BYTES"] = "0"
+    with _process(command, log, announces=True, **environment) as process:
         yield _announced(process)
 
 
@@ -140,11 +143,11 @@ def is_installed(*programs: str) -> bool:
     return all(shutil.which(program) for program in programs)
 
 
-def http(port: int, method: str, path: str, body: bytes = b"") -> bytes:
+def http(port: int, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> bytes:
     """The body of one answer. Raises OSError, also for an answer that is an error."""
     connection = HTTPConnection("127.0.0.1", port, timeout=60)
     try:
-        connection.request(method, path, body, {"Content-Type": "application/json"})
+        connection.request(method, path, body, {"Content-Type": "application/json", **(headers or {})})
         response = connection.getresponse()
         answer = response.read()
     finally:
@@ -154,9 +157,12 @@ def http(port: int, method: str, path: str, body: bytes = b"") -> bytes:
     return answer
 
 
-def ask_synap(port: int, command: str) -> Any:
-    """The result of a command without payload."""
-    return json.loads(http(port, "POST", "/api/v1/command", json.dumps({"command": command}).encode()))["payload"]
+def ask_synap(
+    port: int, command: str, payload: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+) -> Any:
+    """The result of a command."""
+    body = json.dumps({"command": command, "payload": payload or {}}).encode()
+    return json.loads(http(port, "POST", "/api/v1/command", body, headers))["payload"]
 
 
 def ask_redis(port: int, command: str) -> bytes:
