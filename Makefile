@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 PORT ?= 15500
 DATA ?= ./synap-data
 
-.PHONY: serve test check format docs bench soak clean
+.PHONY: serve test check format docs bench audit soak clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make serve [PORT=15500] [DATA=./synap-data]   run a server"
 	@echo "make test    all tests           make check   lint, types, layers, generated docs"
 	@echo "make bench   measure             make soak    long crash and fuzz runs"
+	@echo "make audit   known vulnerabilities of dependencies"
 	@echo "make docs    renew docs/commands.md           make format  renew formatting"
 
 $(VENV)/.runtime: pyproject.toml constraints.txt
@@ -47,6 +48,11 @@ docs: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
+
+# Not part of check: it asks a public database of advisories, which is not reachable from everywhere.
+audit: $(VENV)/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 soak: $(VENV)/.dev
 	$(BIN)/pytest -m soak -n 2

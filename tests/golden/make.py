@@ -159,6 +159,22 @@ REQUESTS: list[dict[str, Any]] = [
             {"command": "kv.incr", "payload": {"key": "text"}},
         ],
     },
+    _call("auth.create_role", role="painters", permissions=["kv.*:colour:*", "queue.publish:jobs"]),
+    _call("auth.create_role", role="painters", permissions=["kv.*:colour:*"], replace=True),
+    _call("auth.create_role", role="gone", permissions=["kv.get"]),
+    _call("auth.create_user", username="ann", password="first", roles=["painters", "gone"]),
+    _call("auth.create_user", username="bob \U0001f511", password="second"),
+    _call("auth.login", username="ann", password="first"),
+    _call("auth.set_password", username="ann", password="third"),
+    _call("auth.grant_role", username="ann", role="reader"),
+    _call("auth.revoke_role", username="ann", role="reader"),
+    _call("auth.disable_user", username="ann"),
+    _call("auth.enable_user", username="ann"),
+    _call("auth.delete_user", username="bob \U0001f511"),
+    _call("auth.create_key", name="app", roles=["painters"], permissions=["kv.get"], allowed_ips=["10.0.0.0/8"]),
+    _call("auth.create_key", name="short", permissions=["*"], expires_at=1_900_000_000_000),
+    _call("auth.revoke_key", id="key_5"),
+    _call("auth.delete_role", role="gone"),
 ]
 
 
