@@ -352,7 +352,8 @@ class SocketClient(Client):
         self.outbox.clear()
         self._owed.drop_pushes()
         self._give_back()
-        self.stop(WSCloseCode.POLICY_VIOLATION, reason.encode()[:REASON_BYTES_MAX])
+        told = reason.encode()[:REASON_BYTES_MAX].decode(errors="ignore")  # no half a character at its end
+        self.stop(WSCloseCode.POLICY_VIOLATION, told.encode())
 
     def _give_back(self) -> None:
         """Return the messages that it has and has not acknowledged."""
