@@ -21,7 +21,7 @@ from synap.commands import TABLE, packed
 from synap.commands.host import SnapshotBegun
 from synap.commands.permissions import named_keys
 from synap.commands.table import Command, Route
-from tests.access.helpers import ROOT, Guarded, Header, Key, basic, bearer
+from tests.access.helpers import ROOT, Guarded, GuardedHarness, Header, Key, basic, bearer
 from tests.payloads.samples import samples
 from tests.transport.sockets import connected, listening, wired
 from tests.transport.wire import COMMAND, HEALTH, Answer, Wire, chunked, command, request
@@ -445,3 +445,15 @@ def test_commands_of_the_server_itself_are_unknown_to_root(server: Guarded) -> N
     assert internal
     for name in internal:
         assert server.code(ROOT, name) == "UNKNOWN_COMMAND"
+
+
+@pytest.mark.parametrize("match", ["*:name", "user:1", "user:*x"])
+def test_a_scan_tells_no_key_outside_by_its_cursor(match: str) -> None:
+    """The cursor is the last key looked at, found or not: a match that only filters would give others away."""
+    harness = GuardedHarness()
+    for key in ("other:0999:secret", "user:1", "user:10:secret"):
+        harness.call("kv.set", key=key, value=1)
+    who = harness.caller(harness.key(f"kv.scan:{match}"))
+    assert harness.code(who, "kv.scan", match=match, count=1) == "FORBIDDEN"
+    may = harness.caller(harness.key("kv.scan:user:*"))
+    assert harness.code(may, "kv.scan", match="user:*", count=1) is None

@@ -182,7 +182,7 @@ def codes(answers: list[Answer]) -> list[int]:
 
 
 @seed(SEED)
-@bounded(max_examples=250)
+@bounded(max_examples=400)
 @given(st.sampled_from(LINES), HEADERS, st.none() | FRAMED, st.integers(0, 2_000), st.integers(0, 2_000))
 @example(LINES[0], [(b"Authorization", b"Basic //9v")], None, 0, 0)
 @example(LINES[1], [(b"X-API-Key", b"a"), (b"X-API-Key", b"b")], None, 9, 0)

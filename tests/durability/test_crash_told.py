@@ -33,7 +33,7 @@ COMPARED_MIN = 0.6
 """Share of the commands that a short run must have compared."""
 WHOLE_JOURNAL = {"SYNAP_JOURNAL_SNAPSHOT_EVERY_BYTES": "0"}
 ROUNDS = [3, pytest.param(40, marks=[pytest.mark.soak, pytest.mark.timeout(1200)])]
-REQUESTS_A_ROUND = 3_000
+REQUESTS_A_ROUND = 4_000
 
 
 class Witness:
@@ -118,8 +118,11 @@ def _retold(data: Path) -> Retelling:
 
 
 def _is_the_same(bound: Bound, payload: bytes, sent: bytes) -> bool:
-    """Whether a payload sent is the one in the journal. Of one with a secret that cannot be told."""
-    return bound.command.is_secret or bound.decode(payload) == bound.decode(sent)
+    """Whether a payload sent is the one in the journal; of one with a secret, as far as the journal keeps it."""
+    if not bound.command.is_secret:
+        return bool(bound.decode(payload) == bound.decode(sent))
+    kept, given = json.loads(payload), json.loads(sent)
+    return all(kept[name] == given[name] for name in kept.keys() & given.keys())
 
 
 def _known_to_the_journal(answer: Any, command: str) -> Any:

@@ -204,7 +204,7 @@ def _told(reply: dict[str, Any]) -> dict[str, Any]:
     """What a reply says about the command. Each state notes in its own time that something has expired."""
     told = {name: value for name, value in reply.items() if name not in ("request_id", "lsn")}
     if "expires_at" in (payload := reply.get("payload", {})):  # an API key or a token: no two are the same
-        told["payload"] = {**payload, "key": "", "token": ""}
+        told["payload"] = payload | {name: bool(payload[name]) for name in ("key", "token") if name in payload}
     return told
 
 
@@ -291,7 +291,7 @@ def _outcome(reply: dict[str, Any]) -> list[Any]:
     """What came of a request. How short memory was when it was refused is another thing each time."""
     error = reply.get("error")
     if error is not None and error["code"] == "MEMORY_LIMIT":
-        error = "MEMORY_LIMIT"
+        error = {"code": error["code"], **{k: v for k, v in error["details"].items() if k != "used_bytes"}}
     return [reply.get("status"), reply.get("payload"), reply.get("results"), error]
 
 

@@ -279,6 +279,13 @@ def test_an_unknown_acknowledgement_is_refused(doors: Doors, level: str) -> None
     assert doors.call("kv.exists", key="no ack").payload["count"] == 0
 
 
+def test_an_acknowledgement_that_is_no_text_is_refused(doors: Doors) -> None:
+    answer = doors.ask(envelope("kv.set", key="no ack", value=1), ("X-Synap-Ack", "\xff"))
+    assert (answer.status, answer.error["code"]) == (400, "INVALID_REQUEST")
+    assert "X-Synap-Ack" in answer.error["message"]
+    assert doors.call("kv.exists", key="no ack").payload["count"] == 0
+
+
 @pytest.mark.parametrize("level", ["nonsense", ""])
 def test_an_unknown_acknowledgement_in_the_envelope_is_refused(doors: Doors, level: str) -> None:
     one = json.dumps({**json.loads(envelope("kv.set", key="no ack", value=1)), "ack": level}).encode()

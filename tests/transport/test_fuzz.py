@@ -46,7 +46,7 @@ CHECKS = [not_a_server_error, status_code_conformance, response_schema_conforman
 
 
 # Who asks how often: everybody of an open server; of one where one has to log in, root, and nobody in particular.
-ASKING = {"open": 12, "root": 4, "nobody": 2}
+ASKING = {"open": 15, "root": 6, "nobody": 3}
 GUARDED = {
     "SYNAP_AUTH_ENABLED": "true",
     "SYNAP_AUTH_ROOT_PASSWORD": ROOT_PASSWORD,

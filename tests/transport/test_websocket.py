@@ -50,7 +50,7 @@ def test_every_command_is_answered_in_both_encodings_as_over_http(tmp_path: Path
         found = []
         with Inside(tmp_path / name, limits={"max_wait_secs": 0.001}) as server, connected(server) as socket:
             socket.is_packed = bool(is_packed)
-            for command in (c for c in TABLE.public() if c.name != "admin.shutdown"):
+            for command in (c for c in TABLE.public() if c.name != "admin.shutdown"):  # the others come after it
                 for sample in samples(command):
                     asked = {"command": command.name, "payload": sample, "request_id": "é"}
                     reply = server.send(asked) if is_packed is None else _answered(socket, asked)
