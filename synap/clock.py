@@ -10,8 +10,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 Millis = int
+
+
+class Moments(Protocol):
+    """What commands ask for the time."""
+
+    @property
+    def held(self) -> Millis:
+        """The moment of this tick, 0 before anybody has asked."""
+
+    def hold(self) -> Millis:
+        """The moment of this tick."""
 
 
 class Clock:

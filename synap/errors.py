@@ -187,6 +187,12 @@ class IdempotencyConflict(SynapError):
     code, status = "IDEMPOTENCY_CONFLICT", 409
 
 
+class MasterAlive(SynapError):
+    """The master still answers: a second one would part the data. `force` promotes all the same."""
+
+    code, status = "MASTER_ALIVE", 409
+
+
 class NotANumber(SynapError):
     """Arithmetic on a value that is not a number."""
 
@@ -212,9 +218,21 @@ class Internal(SynapError):
 
 
 class Unavailable(SynapError):
-    """The server is starting or draining."""
+    """The server is starting or draining, or a replica that is not up to date."""
 
     code, status = "UNAVAILABLE", 503
+
+
+class ReadOnly(SynapError):
+    """A write on a replica. `details.master` is where it belongs, null while no master is known."""
+
+    code, status = "READ_ONLY", 503
+
+
+class AckTimeout(SynapError):
+    """The write is in this server's journal, but not in as many replicas' as was asked for."""
+
+    code, status = "ACK_TIMEOUT", 504
 
 
 class QueueFull(SynapError):

@@ -12,6 +12,10 @@ from typing import Protocol
 from synap.clock import Millis
 from synap.journal.record import Lsn, Record
 
+# How far a record can have come; level REPLICATED + n - 1: the journals of n replicas have it.
+WRITTEN, SYNCED, REPLICATED = 0, 1, 2
+REPLICAS_MAX = 16
+
 
 class Machine(Protocol):
     """What records are applied to and snapshots are made of."""

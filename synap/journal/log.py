@@ -1,4 +1,4 @@
-"""The journal on local files: appending, syncing, rolling segments and reading back.
+"""The journal on local files: appending, syncing and rolling segments. `tail.py` reads it meanwhile.
 
 Writing happens on the event loop, one `write` a tick (`flush`). Syncing happens elsewhere: `sync_job` hands
 out what a thread may fsync while the loop goes on writing, and `synced` takes note of what it reached.
@@ -13,15 +13,28 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from synap.clock import Millis
 from synap.journal import segment
-from synap.journal.record import BadRecord, Lsn, Record, encode
+from synap.journal.record import Lsn, encode
 
 DEFAULT_SEGMENT_BYTES = 64 * 1024 * 1024
+
+
+class Written(NamedTuple):
+    """How far a journal is written. Replaced as a whole, so that any thread may look at it."""
+
+    first_lsn: Lsn
+    """Where the newest segment begins."""
+    size: int
+    """How many bytes of it are whole records, with its head. More may be there, of a write that was cut short."""
+    lsn: Lsn
+    """The last record."""
 
 
 class SyncJob:
@@ -35,9 +48,10 @@ class SyncJob:
     def run(self) -> Lsn:
         """Sync; returns the LSN that is now safe. Raises OSError."""
         for path in self._paths:
-            _sync(path, os.fdatasync)
+            with suppress(FileNotFoundError):  # a snapshot has taken its place
+                sync(path, os.fdatasync)
         if self._directory is not None:
-            _sync(self._directory, os.fsync)
+            sync(self._directory, os.fsync)
         return self.lsn
 
 
@@ -47,14 +61,14 @@ class FileJournal:
     def __init__(self, directory: Path, segment_bytes: int = DEFAULT_SEGMENT_BYTES) -> None:
         self.directory = directory
         self.last_lsn: Lsn = 0
-        self.written_lsn: Lsn = 0
+        self.written = Written(0, 0, 0)
         self.synced_lsn: Lsn = 0
         self.failure: OSError | None = None
         self.broken = False
         self.bytes_written = 0
         self._segment_bytes = segment_bytes
         self._pending: list[tuple[Lsn, Millis, bytes, bytes]] = []
-        self._unwritten = b""
+        self._unwritten = bytearray()
         self._unsynced: list[Path] = []
         """Sealed segments that no sync has covered yet."""
         self._fd = -1
@@ -64,14 +78,19 @@ class FileJournal:
 
     def open(self, last_lsn: Lsn, *, continues: bool = True) -> None:
         """Go on behind `last_lsn`, the last record recovered: in the newest segment if that `continues`, because
-        it ends there too, else in a new one. Raises OSError.
+        it ends there too, else in a new one. After `close` it may be opened again at another record, also an earlier
+        one, when the files have been changed meanwhile. Raises OSError.
         """
-        self.last_lsn = self.written_lsn = last_lsn
+        self._pending.clear()
+        self._unwritten.clear()
+        self.failure, self.broken = None, False
+        self.last_lsn, self.synced_lsn = last_lsn, 0
         paths = segment.list_segments(self.directory)
         if paths and continues:
             self._path = paths.pop()
             self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-            self._size = os.fstat(self._fd).st_size
+            self._size, self._new_file = os.fstat(self._fd).st_size, True
+            self.written = Written(segment.first_lsn_of(self._path), self._size, last_lsn)
         else:
             self._begin(last_lsn + 1)
         # The process before may have sealed them a moment before it was killed.
@@ -84,6 +103,17 @@ class FileJournal:
         self.last_lsn = lsn
         self._pending.append((lsn, time, name, payload))
 
+    def append_encoded(self, data: bytes, last_lsn: Lsn) -> None:
+        """Take whole records up to `last_lsn` as they stand in another journal. They follow those appended so far."""
+        self._encode_pending()
+        self._unwritten += data
+        self.last_lsn = last_lsn
+
+    @property
+    def written_lsn(self) -> Lsn:
+        """The last record written."""
+        return self.written.lsn
+
     @property
     def has_unwritten(self) -> bool:
         """Whether `flush` has something to do."""
@@ -93,16 +123,14 @@ class FileJournal:
         """Write all that was appended, in one go; False (see `failure`) when the disk did not take it all."""
         if self.broken:
             return False
-        if self._pending:
-            self._unwritten += encode(self._pending)
-            self._pending.clear()
+        self._encode_pending()
         try:
             while self._unwritten:
                 count = os.write(self._fd, self._unwritten)
-                self._unwritten = self._unwritten[count:]
+                del self._unwritten[:count]
                 self._size += count
                 self.bytes_written += count
-            self.written_lsn = self.last_lsn
+            self.written = Written(self.written.first_lsn, self._size, self.last_lsn)
             if self._size >= self._segment_bytes:
                 self.roll()
         except OSError as error:
@@ -113,7 +141,7 @@ class FileJournal:
 
     def roll(self) -> None:
         """Seal the newest segment and begin another, unless it is empty or ends inside a record. Raises OSError."""
-        if self._unwritten or self._size <= segment.HEAD.size:
+        if self._fd < 0 or self._unwritten or self._size <= segment.HEAD.size:
             return
         sealed_fd, sealed = self._fd, self._path
         self._begin(self.written_lsn + 1)
@@ -141,34 +169,28 @@ class FileJournal:
         self.failure = error
 
     def close(self) -> None:
-        """Write and sync what is left, and close. Raises OSError when the disk refuses."""
+        """Write and sync what is left, and close. Raises OSError when the disk refuses; it is closed all the same.
+
+        No sync job may be running.
+        """
         if self._fd < 0:
             return
-        if not self.flush() and self.failure is not None:
-            raise self.failure
-        job = self.sync_job()
-        if job is not None:
-            self.synced(job.run())
-        os.close(self._fd)
+        try:
+            if not self.flush() and self.failure is not None:
+                raise self.failure
+            job = self.sync_job()
+            if job is not None:
+                self.synced(job.run())
+        finally:
+            os.close(self._fd)
+            self._fd = -1
 
-    # Reading
+    # What is there
 
-    def read(self, from_lsn: Lsn) -> Iterator[Record]:
-        """Records from `from_lsn` up to the last one written when each segment is opened. Raises JournalDamaged."""
-        for path in segments_from(self.directory, from_lsn):
-            written_lsn = self.written_lsn
-            lsn = segment.first_lsn_of(path) - 1
-            try:
-                for record in segment.records(path.read_bytes(), path):
-                    lsn = record.lsn
-                    if lsn > written_lsn:
-                        return
-                    if lsn >= from_lsn:
-                        yield record
-            except BadRecord as error:
-                if lsn < written_lsn:
-                    raise segment.damaged(path, error) from None
-                return  # a record that is being written
+    def oldest_lsn(self) -> Lsn:
+        """The first record that can still be read; the one behind the last when there is none."""
+        paths = segment.list_segments(self.directory)
+        return segment.first_lsn_of(paths[0]) if paths else self.last_lsn + 1
 
     def truncate_before(self, lsn: Lsn) -> int:
         """Remove segments that hold only records below `lsn`; returns how many."""
@@ -181,6 +203,11 @@ class FileJournal:
     def size_bytes(self) -> int:
         """Bytes of all segments on disk."""
         return sum(path.stat().st_size for path in segment.list_segments(self.directory))
+
+    def _encode_pending(self) -> None:
+        if self._pending:
+            self._unwritten += encode(self._pending)
+            self._pending.clear()
 
     def _begin(self, first_lsn: Lsn) -> None:
         path, head = segment.path_of(self.directory, first_lsn), segment.head(first_lsn)
@@ -195,6 +222,7 @@ class FileJournal:
             temporary.unlink()
             raise
         self._fd, self._path, self._size, self._new_file = fd, path, len(head), True
+        self.written = Written(first_lsn, len(head), first_lsn - 1)
 
 
 def segments_from(directory: Path, lsn: Lsn) -> list[Path]:
@@ -204,12 +232,10 @@ def segments_from(directory: Path, lsn: Lsn) -> list[Path]:
     return paths[max(keep - 1, 0) :]
 
 
-def _sync(path: Path, sync: Callable[[int], None]) -> None:
+def sync(path: Path, how: Callable[[int], None]) -> None:
+    """Force a file or directory to disk with os.fsync or os.fdatasync. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:  # a snapshot has taken its place
-        return
-    try:
-        sync(fd)
+        how(fd)
     finally:
         os.close(fd)

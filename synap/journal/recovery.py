@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,10 @@ def recover(directory: Path, machine: Machine) -> Iterator[Progress]:
     """
     progress = Progress()
     for leftover in (*directory.glob("*.new"), *directory.glob("*.partial")):
-        leftover.unlink()
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
     while snapshots := snapshot.list_snapshots(directory):
         try:
             yield from _load_snapshot(snapshots[-1], machine, progress)
@@ -56,7 +60,7 @@ def recover(directory: Path, machine: Machine) -> Iterator[Progress]:
             # The process that a killed server has left behind has replaced it before anything was loaded.
             continue
     paths = segments_from(directory, progress.lsn + 1)
-    while len(paths) > 1 and _was_never_written(paths[-1]):
+    while len(paths) > 1 and was_never_written(paths[-1]):
         size = paths[-1].stat().st_size
         progress.torn_bytes += size
         _cut(paths.pop(), 0, size)
@@ -65,6 +69,16 @@ def recover(directory: Path, machine: Machine) -> Iterator[Progress]:
     for path in paths:
         yield from _replay(path, machine, progress, is_last=path == paths[-1])
     yield progress
+
+
+def was_never_written(path: Path) -> bool:
+    """Whether a power cut has kept the name of a new segment and lost its bytes: it is not the last one then."""
+    data = path.read_bytes()
+    try:
+        segment.check_head(data, path)
+    except BadRecord as error:
+        return segment.is_torn(data, error, segment.first_lsn_of(path))
+    return False
 
 
 def _load_snapshot(path: Path, machine: Machine, progress: Progress) -> Iterator[Progress]:
@@ -114,16 +128,6 @@ def _replay(path: Path, machine: Machine, progress: Progress, *, is_last: bool) 
         if record.lsn > progress.lsn:
             _note(progress, record)
     progress.bytes_done = begun + len(data)
-
-
-def _was_never_written(path: Path) -> bool:
-    """Whether a power cut has kept the name of a new segment and lost its bytes: it is not the last one then."""
-    data = path.read_bytes()
-    try:
-        segment.check_head(data, path)
-    except BadRecord as error:
-        return segment.is_torn(data, error, segment.first_lsn_of(path))
-    return False
 
 
 def _note(progress: Progress, record: Record) -> None:

@@ -2,6 +2,7 @@
 
 Repair keeps every record up to the first damaged one, moves what it cuts into a side file beside the
 segment (`<segment>.cut-<offset>`) and later segments into `<segment>.cut`, and touches nothing else.
+Records that were put aside (`aside.py`) can be looked at as well; they need not begin with the first one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from pathlib import Path
 from synap.journal import JournalDamaged, segment, snapshot
 from synap.journal.log import segments_from
 from synap.journal.record import BadRecord, Lsn, Record
+
+ASIDE_NAME = "ASIDE"
+"""A file of this name tells records that were put aside from a data directory."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ def verify(directory: Path) -> Iterator[Finding]:
     yield from snapshots
     paths = segment.list_segments(directory)
     expected = max((finding.last_lsn for finding in snapshots if finding.error is None), default=0) + 1
+    if paths and not snapshots and (directory / ASIDE_NAME).exists():
+        expected = segment.first_lsn_of(paths[0])
     for number, path in enumerate(paths):
         finding = _verify_segment(path, is_last=path == paths[-1])
         if (number and finding.first_lsn != expected) or finding.first_lsn > expected:
@@ -81,6 +87,12 @@ def dump(directory: Path, from_lsn: Lsn = 0) -> Iterator[Record]:
             raise segment.damaged(path, error) from None
 
 
+def unused(path: Path) -> Path:
+    """`path`, with a number when something of that name is there already."""
+    names = (path if not number else path.with_name(f"{path.name}.{number}") for number in itertools.count())
+    return next(name for name in names if not name.exists())
+
+
 def _verify_segment(path: Path, *, is_last: bool) -> Finding:
     data = path.read_bytes()
     first = segment.first_lsn_of(path)
@@ -118,7 +130,7 @@ def _require_records(damaged: list[Finding], covered: Lsn, needed: list[Path]) -
 def _cut(path: Path, offset: int) -> Path:
     if offset < segment.HEAD.size:
         return _set_aside(path)
-    side_file = _unused(path.with_name(f"{path.name}.cut-{offset}"))
+    side_file = unused(path.with_name(f"{path.name}.cut-{offset}"))
     with path.open("r+b") as file:
         file.seek(offset)
         with side_file.open("wb") as side:
@@ -131,9 +143,4 @@ def _cut(path: Path, offset: int) -> Path:
 
 
 def _set_aside(path: Path) -> Path:
-    return path.rename(_unused(path.with_name(f"{path.name}.cut")))
-
-
-def _unused(path: Path) -> Path:
-    names = (path if not number else path.with_name(f"{path.name}.{number}") for number in itertools.count())
-    return next(name for name in names if not name.exists())
+    return path.rename(unused(path.with_name(f"{path.name}.cut")))

@@ -14,7 +14,7 @@ import pytest
 from synap.clock import Millis
 from synap.journal import JournalDamaged, segment
 from synap.journal.log import DEFAULT_SEGMENT_BYTES, FileJournal
-from synap.journal.record import Lsn, Record, decode
+from synap.journal.record import Lsn, Record, decode, encode
 from synap.journal.recovery import Progress, recover
 
 Seen = list[tuple[str, bytes]]
@@ -100,6 +100,21 @@ def entries(first: Lsn, last: Lsn) -> Seen:
     return [entry(lsn) for lsn in range(first, last + 1)]
 
 
+def encoded(first: Lsn, last: Lsn) -> bytes:
+    """Records `first` to `last` as they stand in a segment."""
+    records = ((lsn, START + lsn, *entry(lsn)) for lsn in range(first, last + 1))
+    return encode((lsn, time, command.encode(), payload) for lsn, time, command, payload in records)
+
+
+def decoded(data: bytes) -> list[Record]:
+    """The records in bytes that stand in a segment one behind the other."""
+    records, at = [], 0
+    while at < len(data):
+        record, at = decode(data, at)
+        records.append(record)
+    return records
+
+
 def append(journal: FileJournal, last: Lsn) -> None:
     """Append records up to `last`, without writing them."""
     for lsn in range(journal.last_lsn + 1, last + 1):
@@ -175,14 +190,14 @@ def assert_refused(directory: Path, *named: Path) -> None:
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    """Every file with its bytes."""
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
+    """Every file with its bytes; what lies in directories inside does not count."""
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
 
 
 def restore(directory: Path, files: dict[str, bytes]) -> None:
     """Make `directory` hold exactly `files` again."""
     for path in directory.iterdir():
-        if path.name not in files:
+        if path.is_file() and path.name not in files:
             path.unlink()
     for name, data in files.items():
         (directory / name).write_bytes(data)

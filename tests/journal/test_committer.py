@@ -5,41 +5,18 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from synap.errors import DiskFull
+from synap.journal import SYNCED, WRITTEN
 from synap.journal import committer as committer_module
 from synap.journal.committer import Committer, Fsync
-from tests.journal.echo import Disk, append, assert_goes_on, opened, recovered, write
-
-WRITTEN, SYNCED = 0, 1
-PATIENCE_SECS = 5.0
-
-
-class Client:
-    """Waits for one record as a transport does, and notes what `reached` was whenever it was told to advance."""
-
-    def __init__(self, committer: Committer, ack: int, lsn: int) -> None:
-        self.told: list[tuple[int, int]] = []
-        self.answered = False
-        self._committer = committer
-        self._ack = ack
-        self._lsn = lsn
-        committer.join(self)
-
-    def advance(self) -> None:
-        reached = self._committer.reached
-        self.told.append((reached[WRITTEN], reached[SYNCED]))
-        if self._lsn <= reached[self._ack] or self._committer.refusal(self._lsn) is not None:
-            self.answered = True
-        else:
-            self._committer.join_sync(self, self._lsn)
+from tests.journal.committing import PATIENCE_SECS, Bench, Client, Gate, local
+from tests.journal.echo import Disk, append, assert_goes_on, recovered, write
 
 
 class Pipeline:
@@ -58,65 +35,7 @@ class Pipeline:
         while self._owed and self._owed[0] <= self._committer.reached[SYNCED]:
             self.answered.append(self._owed.pop(0))
         if self._owed:
-            self._committer.join_sync(self, self._owed[0])
-
-
-class Gate:
-    """Holds every fsync up until it is opened."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.syncs = 0
-        self.is_open = threading.Event()
-        self._fdatasync = os.fdatasync
-        monkeypatch.setattr(os, "fdatasync", self._sync)
-
-    def _sync(self, fd: int) -> None:
-        self.syncs += 1
-        assert self.is_open.wait(PATIENCE_SECS)
-        self._fdatasync(fd)
-
-
-class Bench:
-    """A journal and the committers made for it."""
-
-    def __init__(self, directory: Path) -> None:
-        self.journal = opened(directory, 0)
-        self.ticks = 0
-        self._committer: Committer | None = None
-
-    def start(self, fsync: Fsync) -> Committer:
-        self._committer = Committer(self.journal, fsync, self._tick_over)
-        self._committer.start()
-        return self._committer
-
-    async def close(self) -> None:
-        """Close what was started, once."""
-        committer, self._committer = self._committer, None
-        if committer is not None and not self.journal.broken:
-            await committer.close()
-
-    def _tick_over(self) -> None:
-        self.ticks += 1
-
-
-@pytest_asyncio.fixture
-async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
-    monkeypatch.setattr(committer_module, "RETRY_INTERVAL_SECS", 0.005)
-    bench = Bench(tmp_path)
-    yield bench
-    await bench.close()
-
-
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    return Disk(monkeypatch)
-
-
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    gate = Gate(monkeypatch)
-    yield gate
-    gate.is_open.set()
+            self._committer.wait_for(self, SYNCED, self._owed[0])
 
 
 @pytest.fixture
@@ -254,7 +173,7 @@ async def test_a_request_that_comes_while_a_sync_ends_does_not_stop_the_others(b
     gate.is_open.set()
     time.sleep(0.02)  # The loop stands still while the thread finishes, and then has not told the committer yet.
     await asyncio.sleep(0)
-    assert committer.reached == [1, 0]
+    assert committer.reached == local(1, 0)
     append(bench.journal, 2)
     pipeline.expect(2)
     await _until(lambda: pipeline.answered == [1, 2])
@@ -291,7 +210,7 @@ async def test_everysec_syncs_by_itself_from_time_to_time(bench: Bench, monkeypa
         append(bench.journal, lsn)
         committer.schedule()
         await _until(lambda: bench.journal.synced_lsn == bench.journal.last_lsn)
-    assert committer.reached == [3, 3]
+    assert committer.reached == local(3, 3)
 
 
 async def test_everysec_does_not_sync_at_every_write(bench: Bench, gate: Gate) -> None:
@@ -307,19 +226,28 @@ async def test_never_syncs_only_for_those_who_ask(bench: Bench) -> None:
     append(bench.journal, 1)
     await committer.reach(WRITTEN, 1)
     await asyncio.sleep(0.02)
-    assert committer.reached == [1, 0]
+    assert committer.reached == local(1, 0)
     append(bench.journal, 2)
     await committer.reach(SYNCED, 2)
-    assert committer.reached == [2, 2]
+    assert committer.reached == local(2, 2)
 
 
 async def test_what_recovery_found_counts_as_written_and_is_synced_at_once(bench: Bench, gate: Gate) -> None:
     write(bench.journal, 3)
     committer = bench.start(Fsync.NEVER)
-    assert committer.reached == [3, 0]
+    assert committer.reached == local(3, 0)
     gate.is_open.set()
     await committer.reach(SYNCED, 3)
-    assert committer.reached == [3, 3]
+    assert committer.reached == local(3, 3)
+
+
+async def test_whoever_has_what_is_written_and_synced_is_told(bench: Bench) -> None:
+    committer = bench.start(Fsync.NEVER)
+    ends: list[tuple[int, int]] = []
+    committer.on_progress = lambda: ends.append((committer.reached[WRITTEN], committer.reached[SYNCED]))
+    append(bench.journal, 1)
+    await committer.reach(SYNCED, 1)
+    assert ends == [(1, 0), (1, 1)]
 
 
 # A disk that refuses
@@ -335,11 +263,11 @@ async def test_waiters_of_refused_records_are_told_and_those_of_written_ones_are
     append(bench.journal, 2)
     with pytest.raises(DiskFull, match="No space left on device"):
         await committer.reach(WRITTEN, 2)
-    assert committer.refusal(2) is not None
-    assert committer.refusal(1) is None
+    assert committer.refusal(WRITTEN, 2) is not None
+    assert committer.refusal(WRITTEN, 1) is None
     await committer.reach(WRITTEN, 1)
     await committer.reach(SYNCED, 1)
-    assert committer.reached == [1, 1]
+    assert committer.reached == local(1, 1)
     disk.free_bytes = None
 
 
@@ -355,7 +283,7 @@ async def test_writing_is_tried_again_until_the_disk_takes_everything(
     disk.free_bytes = None
     await _until(lambda: bench.journal.failure is None)
     assert committer.reached[WRITTEN] == 2
-    assert committer.refusal(2) is None
+    assert committer.refusal(WRITTEN, 2) is None
     append(bench.journal, 3)
     await committer.reach(WRITTEN, 3)
     messages = [record.getMessage() for record in caplog.records]
@@ -386,7 +314,7 @@ async def test_after_a_failed_sync_the_journal_is_broken_and_every_later_write_i
     append(bench.journal, 2)
     with pytest.raises(DiskFull, match="Input/output error"):
         await committer.reach(WRITTEN, 2)
-    assert committer.reached == [1, 0]
+    assert committer.reached == local(1, 0)
     assert recovered(tmp_path)[1].lsn == 1
 
 

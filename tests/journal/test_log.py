@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from synap.journal import segment
-from synap.journal.log import FileJournal, segments_from
+from synap.journal import aside, segment
+from synap.journal.log import FileJournal, Written, segments_from
+from synap.journal.tail import Tail
 from tests.journal.echo import (
     START,
     Disk,
@@ -21,6 +22,8 @@ from tests.journal.echo import (
     assert_goes_on,
     contents,
     crash,
+    decoded,
+    encoded,
     entries,
     make,
     opened,
@@ -41,7 +44,10 @@ def syncs(monkeypatch: pytest.MonkeyPatch) -> Syncs:
 
 
 def _read(journal: FileJournal, from_lsn: int) -> list[tuple[str, bytes]]:
-    return [(record.command, record.payload) for record in journal.read(from_lsn)]
+    tail = Tail(journal, from_lsn)
+    data = b"".join(iter(tail.read, b""))
+    tail.close()
+    return [(record.command, record.payload) for record in decoded(data)]
 
 
 def _refusal(journal: FileJournal) -> int | None:
@@ -60,7 +66,8 @@ def _run_sync(journal: FileJournal) -> None:
 def test_what_was_written_is_read_back_with_its_time(tmp_path: Path) -> None:
     journal = opened(tmp_path, 0)
     write(journal, 3)
-    assert [(record.lsn, record.time) for record in journal.read(1)] == [(n, START + n) for n in (1, 2, 3)]
+    records = decoded(Tail(journal, 1).read())
+    assert [(record.lsn, record.time) for record in records] == [(n, START + n) for n in (1, 2, 3)]
     assert _read(journal, 1) == entries(1, 3)
 
 
@@ -147,6 +154,39 @@ def test_reading_does_not_tell_of_records_whose_write_has_failed_half_way(tmp_pa
     assert _read(journal, 1) == entries(1, 3)
 
 
+def test_records_taken_as_they_are_stand_between_those_that_were_appended(tmp_path: Path) -> None:
+    journal = opened(tmp_path, 0)
+    append(journal, 2)
+    journal.append_encoded(encoded(3, 4), 4)
+    journal.append_encoded(encoded(5, 5), 5)
+    append(journal, 6)
+    assert (journal.last_lsn, journal.written_lsn) == (6, 0)
+    assert journal.flush()
+    assert journal.written_lsn == 6
+    assert segment.path_of(tmp_path, 1).read_bytes() == segment.head(1) + encoded(1, 6)
+
+
+def test_how_far_it_is_written_is_told_by_segment_size_and_record(tmp_path: Path, disk: Disk) -> None:
+    journal = opened(tmp_path, 0)
+    assert journal.written == Written(1, segment.HEAD.size, 0)
+    write(journal, 2)
+    whole = Written(1, segment.HEAD.size + len(encoded(1, 2)), 2)
+    assert journal.written == whole
+    disk.free_bytes = 10
+    append(journal, 4)
+    assert not journal.flush()
+    assert journal.written == whole
+    disk.free_bytes = None
+    assert journal.flush()
+    journal.roll()
+    assert journal.written == Written(5, segment.HEAD.size, 4)
+
+
+def test_without_a_record_the_oldest_is_the_one_to_come(tmp_path: Path) -> None:
+    assert FileJournal(tmp_path).oldest_lsn() == 1
+    assert opened(tmp_path, 41).oldest_lsn() == 42
+
+
 # Segments
 
 
@@ -207,7 +247,9 @@ def test_truncating_removes_only_segments_that_are_wholly_below(tmp_path: Path, 
     removed = journal.truncate_before(lsn)
     assert removed == sum(last < lsn for last in (3, 4))
     assert segment.list_segments(tmp_path) == paths[removed:]
-    assert _read(journal, lsn) == entries(max(lsn, 1), 9)
+    oldest = segment.first_lsn_of(paths[removed])
+    assert journal.oldest_lsn() == oldest
+    assert _read(journal, max(lsn, oldest)) == entries(max(lsn, oldest), 9)
 
 
 def test_the_newest_segment_is_never_removed(tmp_path: Path) -> None:
@@ -314,6 +356,76 @@ def test_closing_says_that_the_disk_refuses(tmp_path: Path, disk: Disk) -> None:
     disk.free_bytes = 0
     with pytest.raises(OSError, match="No space left"):
         journal.close()
+
+
+# Opening again
+
+
+@pytest.mark.parametrize("last", [0, 2, 4])
+def test_a_closed_journal_is_opened_again_where_it_ends_by_now(tmp_path: Path, last: int) -> None:
+    journal = opened(tmp_path, 0)
+    write(journal, 2)
+    journal.roll()
+    write(journal, 4)
+    written = journal.bytes_written
+    journal.close()
+    aside.cut_behind(tmp_path, last)
+    journal.open(last)
+    assert (journal.last_lsn, journal.written_lsn, journal.synced_lsn) == (last, last, 0)
+    assert journal.bytes_written == written
+    write(journal, last + 1)
+    _run_sync(journal)
+    assert journal.synced_lsn == last + 1
+    journal.close()
+    assert_goes_on(tmp_path, last + 1)
+
+
+def test_what_the_disk_refused_before_it_was_closed_is_forgotten(tmp_path: Path, disk: Disk) -> None:
+    journal = opened(tmp_path, 0)
+    write(journal, 2)
+    append(journal, 3)
+    disk.free_bytes = 0
+    assert not journal.flush()
+    append(journal, 4)
+    with pytest.raises(OSError, match="No space left"):
+        journal.close()
+    disk.free_bytes = None
+    journal.open(2)
+    assert journal.failure is None
+    assert not journal.has_unwritten
+    write(journal, 5)
+    assert _read(journal, 1) == entries(1, 5)
+
+
+def test_a_journal_whose_sync_has_failed_is_whole_again_when_it_is_opened_again(tmp_path: Path) -> None:
+    journal = opened(tmp_path, 0)
+    write(journal, 2)
+    journal.break_off(OSError(errno.EIO, os.strerror(errno.EIO)))
+    with pytest.raises(OSError, match="Input/output error"):
+        journal.close()
+    journal.open(2)
+    write(journal, 3)
+    _run_sync(journal)
+    assert journal.synced_lsn == 3
+
+
+def test_the_directory_is_synced_anew_when_it_is_opened_again(tmp_path: Path, syncs: Syncs) -> None:
+    journal = opened(tmp_path, 0)
+    write(journal, 1)
+    journal.close()
+    journal.open(1)
+    _run_sync(journal)
+    assert syncs.directories == 2
+
+
+def test_a_closed_journal_begins_no_segment(tmp_path: Path) -> None:
+    journal = opened(tmp_path, 0)
+    write(journal, 2)
+    journal.close()
+    before = contents(tmp_path)
+    journal.roll()
+    assert journal.sync_job() is None
+    assert contents(tmp_path) == before
 
 
 # Syncing

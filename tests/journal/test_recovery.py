@@ -75,6 +75,23 @@ def test_what_a_crash_left_unfinished_is_removed(tmp_path: Path) -> None:
     assert not any(path.exists() for path in leftovers)
 
 
+def test_what_a_crash_left_of_records_being_put_aside_is_removed(tmp_path: Path) -> None:
+    make(tmp_path, 3)
+    leftover = tmp_path / "kept.new"
+    leftover.mkdir()
+    segment.path_of(leftover, 2).write_bytes(b"unfinished")
+    assert_goes_on(tmp_path, 3)
+    assert not leftover.exists()
+
+
+def test_a_snapshot_that_is_still_arriving_is_kept_and_not_looked_at(tmp_path: Path) -> None:
+    make(tmp_path, 3)
+    arriving = tmp_path / f"{9:020d}.snapshot.incoming"
+    arriving.write_bytes(b"half of it")
+    assert_goes_on(tmp_path, 3)
+    assert arriving.read_bytes() == b"half of it"
+
+
 def test_other_files_are_left_alone(tmp_path: Path) -> None:
     make(tmp_path, 3)
     notes = tmp_path / "notes.txt"

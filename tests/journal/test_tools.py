@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from synap.journal import JournalDamaged, segment, snapshot, tools
+from synap.journal import JournalDamaged, aside, segment, snapshot, tools
 from tests.journal.echo import (
     START,
     Echo,
@@ -88,6 +88,42 @@ def test_verify_changes_nothing(tmp_path: Path) -> None:
     before = contents(tmp_path)
     list(tools.verify(tmp_path))
     assert contents(tmp_path) == before
+
+
+def _aside(directory: Path, *segment_ends: int) -> list[Path]:
+    """Records 4 to the last, put aside in two segments or more; and where they lie."""
+    make(directory, *segment_ends)
+    path = aside.copy_behind(directory, 3, "kept")
+    assert path is not None
+    return [path, *_segments(path)]
+
+
+def test_records_put_aside_need_not_begin_with_the_first(tmp_path: Path) -> None:
+    kept, *paths = _aside(tmp_path, 5, 7)
+    findings = list(tools.verify(kept))
+    assert [(finding.path, finding.first_lsn, finding.last_lsn) for finding in findings] == [
+        (paths[0], 4, 5),
+        (paths[1], 6, 7),
+    ]
+    assert not any(finding.error for finding in findings)
+
+
+def test_records_that_are_missing_among_those_put_aside_are_found(tmp_path: Path) -> None:
+    kept, _, missing, _ = _aside(tmp_path, 5, 7, 9)
+    missing.unlink()
+    _, finding = tools.verify(kept)
+    assert finding.error is not None
+    assert finding.error.reason == "records 6 to 7 are missing before it"
+
+
+def test_records_put_aside_behind_their_snapshot_follow_it(tmp_path: Path) -> None:
+    first, second, *_ = make(tmp_path, 3, 5, 7)
+    _snapshot(tmp_path, 3)
+    first.unlink()
+    second.unlink()
+    _, finding = tools.verify(aside.set_aside(tmp_path, "kept"))
+    assert finding.error is not None
+    assert finding.error.reason == "records 4 to 5 are missing before it"
 
 
 # Verify, repair and recovery on the same damage
