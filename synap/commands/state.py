@@ -15,7 +15,7 @@ import msgspec
 from synap.clock import Millis
 from synap.commands.attendance import Attendance
 from synap.commands.frames import EventFrames
-from synap.commands.host import Host
+from synap.commands.host import Host, Replicating
 from synap.commands.waiting import Line
 from synap.engines.accounts import Accounts
 from synap.engines.arrivals import Arrivals
@@ -41,6 +41,9 @@ TYPE_NAMES = (STRING, *(kind.type_name for kind in VALUE_TYPES))
 
 class Section(Protocol):
     """A part of the state that can be written out, read back and compared."""
+
+    def clear(self) -> None:
+        """Forget everything: as before the first record."""
 
     def dump(self, chunk_rows: int, /) -> Iterator[list[Any]]:
         """The content in chunks of MessagePack-encodable rows."""
@@ -102,6 +105,7 @@ class State:
         """Who waits for something or is subscribed to it."""
         self.host: Host | None = None
         """The server around it, where there is one."""
+        self.replicating: Replicating | None = None
 
     @property
     def used_bytes(self) -> int:
@@ -116,7 +120,8 @@ class State:
 
     def seen_by(self, namespace: str) -> Timed:
         """The part of the state that commands of a namespace look at; the whole for those of the server itself."""
-        parts: dict[str, Timed] = {"queue": self.queues, "stream": self.streams, "admin": self, "auth": _Timeless()}
+        parts: dict[str, Timed] = {"queue": self.queues, "stream": self.streams, "admin": self}
+        parts |= {"auth": _Timeless(), "replication": _Timeless()}
         return parts.get(namespace, self.keyspace)
 
     def digest(self, now: Millis) -> str:
@@ -129,6 +134,19 @@ class State:
             for row in section.canonical(now):
                 digest.update(encode(row))
         return digest.hexdigest()
+
+    def clear(self) -> None:
+        """Forget all data in place, so that whoever has the state goes on with it: as before the first record.
+
+        Who waits or is subscribed stays in line, and would be told of what comes as if nothing had happened.
+        """
+        for section in self.sections.values():
+            section.clear()
+        self.lsn = 0
+        self.time = 0
+        # They go by serial numbers and names, which may soon be those of others.
+        self.frames = EventFrames()
+        self.attendance = Attendance()
 
     def dump(self, encode: Callable[[Any], bytes]) -> Iterator[bytes]:
         """The whole state as encoded chunks for a snapshot."""
@@ -154,6 +172,9 @@ class _DefaultsSection:
     def __init__(self, state: State) -> None:
         self._state = state
 
+    def clear(self) -> None:
+        self._state.defaults = Defaults()
+
     def dump(self, _chunk_rows: int, /) -> Iterator[list[Any]]:
         if self._state.defaults != Defaults():
             yield [msgspec.to_builtins(self._state.defaults)]
@@ -173,6 +194,10 @@ class _Counters:
 
     def __init__(self, keyspace: Keyspace) -> None:
         self._keyspace = keyspace
+
+    def clear(self) -> None:
+        for name in self._NAMES:
+            setattr(self._keyspace, name, 0)
 
     def dump(self, _chunk_rows: int, /) -> Iterator[list[Any]]:
         yield [(name, getattr(self._keyspace, name)) for name in self._NAMES]

@@ -232,6 +232,14 @@ class Accounts:
 
     # A part of the state
 
+    def clear(self) -> None:
+        """Forget everything: as before the first record. What a credential allowed, it does not allow any more."""
+        for rows in (self._users, self._keys, self._ids, self._roles):
+            rows.clear()
+        self._last_number = 0
+        self.used_bytes = 0
+        self.revision += 1
+
     def dump(self, chunk_rows: int) -> Iterator[list[Any]]:
         """The content in chunks of up to `chunk_rows` rows."""
         return chunked(self._rows(), chunk_rows)

@@ -9,7 +9,7 @@ from synap.engines.keyspace import Keyspace
 
 
 def prepare(keyspace: Keyspace, policy: str) -> None:
-    """Let `keyspace` keep what `policy` will ask for. Call once, before serving."""
+    """Let `keyspace` keep what `policy` will ask for. Call before serving; again, it forgets what was kept so far."""
     if policy in ("allkeys-lru", "volatile-lru"):
         keyspace.track_recency(volatile_only=policy == "volatile-lru")
 

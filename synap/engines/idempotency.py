@@ -64,6 +64,11 @@ class IdempotencyTable:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def clear(self) -> None:
+        """Forget everything: as before the first record."""
+        self._entries.clear()
+        self.used_bytes = 0
+
     def dump(self, chunk_rows: int) -> Iterator[list[Any]]:
         """The content in chunks of up to `chunk_rows` rows."""
         rows = [(key, *entry) for key, entry in self._entries.items()]

@@ -237,13 +237,7 @@ class Keyspace:
     def flush(self, now: Millis) -> int:
         """Remove every key; returns how many were alive."""
         count = self.size(now)
-        for container in (self._entries, self.expires, self._due, self._recency):
-            if container is not None:
-                container.clear()
-        self.next_due = math.inf
-        self._order.cleared()
-        self._tallies = {kind: Tally() for kind in self._type_names}
-        self.used_bytes = 0
+        self.clear()
         return count
 
     def sweep(self, now: Millis, limit: int | None = None) -> int:
@@ -309,7 +303,8 @@ class Keyspace:
     # Eviction
 
     def track_recency(self, *, volatile_only: bool) -> None:
-        """Remember the order of use from here on, for keys with an expiry or for all."""
+        """Remember the order of use from here on, for keys with an expiry or for all. What was remembered is gone."""
+        self.used_bytes -= RECENCY_OVERHEAD_BYTES * len(self._recency or ())
         self._recency = OrderedDict()
         self._recency_volatile_only = volatile_only
         for key in self.expires if volatile_only else self._entries:
@@ -331,6 +326,16 @@ class Keyspace:
 
     # Snapshot
 
+    def clear(self) -> None:
+        """Forget every key. Whether the order of use is remembered stays, and so does what was counted of the past."""
+        for container in (self._entries, self.expires, self._due, self._recency):
+            if container is not None:
+                container.clear()
+        self.next_due = math.inf
+        self._order.cleared()
+        self._tallies = {kind: Tally() for kind in self._type_names}
+        self.used_bytes = 0
+
     def dump(self, chunk_keys: int) -> Iterator[list[Any]]:
         """The content, in key order, in chunks of up to `chunk_keys` rows [type, key, value, expiry].
 
@@ -346,6 +351,8 @@ class Keyspace:
             self._insert(key, value, type(value))
             if expires_at is not None:
                 self.set_expiry(key, expires_at)
+            if self._recency is not None:
+                self._touch(key)
 
     def canonical(self, now: Millis) -> Iterator[Any]:
         """The live content as data, in key order: equal keyspaces give equal sequences."""

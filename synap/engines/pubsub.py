@@ -21,7 +21,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, cast
 
@@ -118,6 +118,8 @@ class PubSub:
         """Also the seq of the newest message."""
         self.delivered_total = 0
         self.dropped_total = 0
+        self.on_publish: Callable[[str, bytes, bytes], None] | None = None
+        """Told of every message: topic, body and metadata."""
         self.history_bytes = 0
         """Estimated memory of the messages kept."""
         self._history_max = history
@@ -180,6 +182,8 @@ class PubSub:
         notified = 0
         for subscriber, pattern in matched.items():
             notified += subscriber.take(message, pattern)
+        if self.on_publish is not None:
+            self.on_publish(topic, body, metadata)
         self.delivered_total += notified
         self.dropped_total += len(matched) - notified
         return Published(message, notified, len(matched))

@@ -63,10 +63,8 @@ class Queues:
     """All queues of one server."""
 
     def __init__(self, arrivals: Arrivals) -> None:
-        self._queues: dict[str, Queue] = {}
-        self._by_serial: dict[int, Queue] = {}
-        self._last_serial = 0
-        self._ledger = Ledger(arrivals, self._is_live)
+        self._arrivals = arrivals
+        self.clear()
 
     @property
     def next_due(self) -> float:
@@ -109,6 +107,13 @@ class Queues:
                 self._by_serial[serial].come_to(seq, at)
                 changes += 1
         return changes
+
+    def clear(self) -> None:
+        """Forget everything: as before the first record. A queue that somebody still has is in no books any more."""
+        self._queues: dict[str, Queue] = {}
+        self._by_serial: dict[int, Queue] = {}
+        self._last_serial = 0
+        self._ledger = Ledger(self._arrivals, self._is_live)
 
     def dump(self, chunk_rows: int) -> Iterator[list[Any]]:
         """The content in chunks of up to `chunk_rows` rows; one ends early when its messages are large."""

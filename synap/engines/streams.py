@@ -65,10 +65,8 @@ class Streams:
     """All streams of one server."""
 
     def __init__(self, arrivals: Arrivals) -> None:
-        self._streams: dict[str, Stream] = {}
-        self._order = NameOrder(self._streams)
-        self._last_serial = 0
-        self._ledger = _Ledger(arrivals, self._is_live)
+        self._arrivals = arrivals
+        self.clear()
 
     @property
     def used_bytes(self) -> int:
@@ -110,6 +108,13 @@ class Streams:
                 _, name, index = moment
                 changed += self._streams[name].free_aged(index, now)
         return changed
+
+    def clear(self) -> None:
+        """Forget everything: as before the first record. A stream that somebody still has is in no books any more."""
+        self._streams: dict[str, Stream] = {}
+        self._order = NameOrder(self._streams)
+        self._last_serial = 0
+        self._ledger = _Ledger(self._arrivals, self._is_live)
 
     def dump(self, chunk_rows: int) -> Iterator[list[Any]]:
         """The content in chunks of up to `chunk_rows` rows; one ends early when its segments are large."""
