@@ -18,6 +18,7 @@ from synap import __version__, config
 
 if TYPE_CHECKING:
     from synap.journal.recovery import Progress
+    from synap.tools.client import Server as Remote
 
 FAILED, BAD_SETTING, BAD_JOURNAL = 1, 2, 3
 PROGRESS_AFTER_SECS = 1.0
@@ -37,8 +38,13 @@ Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")]
 Data = Annotated[str | None, typer.Option(help="Data directory.")]
 FsyncMode = Annotated[str | None, typer.Option(help="always, everysec or never.")]
+ReplicaOf = Annotated[str | None, typer.Option(help="URL of the server to follow: http://HOST:PORT.")]
 LogFormat = Annotated[str | None, typer.Option(help="text or json.")]
 DataDirectory = Annotated[Path, typer.Option("--data", help="Data directory.")]
+Url = Annotated[str, typer.Option(envvar="SYNAP_URL", help="The server.")]
+ApiKey = Annotated[str | None, typer.Option(envvar="SYNAP_API_KEY", help="API key, or a token from auth.login.")]
+Ca = Annotated[Path | None, typer.Option(envvar="SYNAP_CA", help="Certificate to trust, beside the system's.")]
+DEFAULT_URL = "http://127.0.0.1:15500"
 
 
 @program.command()
@@ -48,6 +54,7 @@ def serve(
     data: Data = None,
     fsync: FsyncMode = None,
     config_file: Config = None,
+    replica_of: ReplicaOf = None,
     log_format: LogFormat = None,
     insecure: Annotated[bool, typer.Option(help="Listen beyond this machine although nobody has to log in.")] = False,
 ) -> None:
@@ -60,6 +67,7 @@ def serve(
             "server.data": data,
             "journal.fsync": fsync,
             "log.format": log_format,
+            "replication.master": replica_of,
         },
     )
     settings = loaded.settings
@@ -142,48 +150,77 @@ def _recovery_bar() -> Iterator[Callable[[Progress], None]]:
 def call(
     command: Annotated[str, typer.Argument(help="Name of the command: kv.set")],
     fields: Annotated[list[str] | None, typer.Argument(help="Payload fields: key=greeting value='\"hello\"'")] = None,
-    url: Annotated[str, typer.Option(envvar="SYNAP_URL", help="The server.")] = "http://127.0.0.1:15500",
-    api_key: Annotated[
-        str | None, typer.Option(envvar="SYNAP_API_KEY", help="API key, or a token from auth.login.")
-    ] = None,
-    ca: Annotated[
-        Path | None, typer.Option(envvar="SYNAP_CA", help="Certificate to trust, beside the system's.")
-    ] = None,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    ca: Ca = None,
 ) -> None:
     """Run one command on a running server. A field's value is JSON, or else text as it stands."""
-    import json
-    import ssl
-    import urllib.error
-    import urllib.request
-
     from rich.console import Console
     from rich.highlighter import JSONHighlighter
 
-    members = ",".join(_member(text) for text in fields or [])
-    body = f'{{"command":{json.dumps(command)},"payload":{{{members}}}}}'.encode()
-    headers = {"Content-Type": "application/json"}
-    if api_key is not None:
-        headers["Authorization"] = f"Bearer {api_key}"
+    from synap.tools import json_text
+
+    members = ",".join(json_text.member(*_field(text)) for text in fields or [])
+    with _tool_errors():
+        answer = _remote(url, api_key, ca).ask(command, f"{{{members}}}")
+    if answer.error is not None:
+        _fail(FAILED, f"{answer.error.code}: {answer.error.message}")
+    Console().print(JSONHighlighter()(json_text.laid_out(bytes(answer.payload))), soft_wrap=True)
+
+
+@program.command()
+def shell(url: Url = DEFAULT_URL, api_key: ApiKey = None, ca: Ca = None) -> None:
+    """Type commands at a prompt, or have them read from a pipe."""
+    from synap.tools import shell as shells
+
+    raise typer.Exit(shells.run(_remote(url, api_key, ca)))
+
+
+@program.command()
+def bench(
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    ca: Ca = None,
+    connections: Annotated[int, typer.Option(min=1, help="Connections, each with its requests in flight.")] = 50,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long.")] = 5.0,
+    pipeline: Annotated[int, typer.Option(min=1, help="Requests in flight on a connection.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Commands in a request.")] = 1,
+    mix: Annotated[str, typer.Option(help="Percent of kv.get and of kv.set.")] = "70/30",
+    value_bytes: Annotated[int, typer.Option(min=0, help="Size of the values that are set.")] = 64,
+    keys: Annotated[int, typer.Option(min=1, help="Different keys; {random} is below this.")] = 100_000,
+    processes: Annotated[int, typer.Option(min=1, help="Load generators that share the connections.")] = 1,
+    command: Annotated[
+        str | None, typer.Option(help="Another command than the mix: 'kv.incr key=c:{random}'. {n} counts up.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Load a running server and tell how fast it answers."""
+    from synap.tools import bench as benches
+    from synap.tools.line import Unreadable
+
+    options = benches.Options(connections, seconds, pipeline, batch, mix, value_bytes, keys, processes, command)
     try:
-        request = urllib.request.Request(f"{url.rstrip('/')}/api/v1/command", body, headers)  # noqa: S310
-        context = ssl.create_default_context()
-        if ca is not None:
-            context.load_verify_locations(ca)
-        with urllib.request.urlopen(request, context=context) as response:  # noqa: S310
-            reply = response.read()
-    except urllib.error.HTTPError as error:
-        reply = error.read()
-    except (urllib.error.URLError, ValueError, OSError) as error:
-        _fail(FAILED, f"{url}: {getattr(error, 'reason', error)}")
-    try:
-        answer = json.loads(reply)
-        succeeded = answer["success"]
-    except (ValueError, KeyError, TypeError):
-        _fail(FAILED, f"{url} does not answer like a Synap server")
-    if succeeded:
-        Console().print(JSONHighlighter()(_pretty(reply)), soft_wrap=True)
-    else:
-        _fail(FAILED, f"{answer['error']['code']}: {answer['error']['message']}")
+        with _tool_errors():
+            status = benches.run(_remote(url, api_key, ca), options, as_json=as_json)
+    except Unreadable as error:
+        _fail(BAD_SETTING, str(error))
+    raise typer.Exit(status)
+
+
+@program.command()
+def top(
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    ca: Ca = None,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Print one picture as plain text.")] = False,
+) -> None:
+    """Watch a running server: throughput, queues, streams, lag."""
+    from synap.tools import top as tops
+
+    with _tool_errors():
+        status = tops.run(_remote(url, api_key, ca), interval, once=once)
+    raise typer.Exit(status)
 
 
 @program.command(name="config")
@@ -282,34 +319,27 @@ def _settings(file: Path | None, flags: dict[str, Any]) -> config.Loaded:
         _fail(BAD_SETTING, str(error))
 
 
-def _member(text: str) -> str:
-    """A member of a JSON object, its value as it was typed when that is JSON."""
-    import json
+def _remote(url: str, api_key: str | None, ca: Path | None) -> Remote:
+    from synap.tools.client import Server as Remote
 
+    return Remote(url, api_key, ca)
+
+
+@contextmanager
+def _tool_errors() -> Iterator[None]:
+    from synap.tools.client import Refused, Unreachable
+
+    try:
+        yield
+    except (Refused, Unreachable) as error:
+        _fail(FAILED, str(error))
+
+
+def _field(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
         _fail(BAD_SETTING, f"expected field=value, got {text!r}")
-    try:
-        json.loads(value, parse_constant=_no_constant)
-    except ValueError:
-        value = json.dumps(value)
-    return f"{json.dumps(name)}:{value}"
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _pretty(reply: bytes) -> str:
-    """The payload of a reply, indented; numbers keep the digits they came with."""
-    import json
-    import re
-
-    mark = "\0number:"
-    number = mark.__add__
-    payload = json.loads(reply, parse_int=number, parse_float=number)["payload"]
-    text = json.dumps(payload, indent=2, ensure_ascii=False)
-    return re.sub(r'"\\u0000number:([^"]*)"', r"\1", text)
+    return name, value
 
 
 def _existing(data: Path) -> Path:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -28,6 +29,7 @@ Secret = Annotated[str, msgspec.Meta(extra={"secret": True})]
 """A text that nobody is shown."""
 
 MASK = "********"
+_URL = re.compile(r"https?://(?:[^\s/?#@]+@)?[^\s/?#@]+/?")
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\s/?#@A-Z]+")
 
 
@@ -147,6 +149,28 @@ class RateLimit(_Section, frozen=True):
     """By what to tell clients apart; those without a credential always by their address."""
 
 
+class Replication(_Section, frozen=True):
+    """Which server to follow, and how far writes must be before they are answered."""
+
+    master: str = ""
+    """URL of the server to follow: http://HOST:PORT, with NAME:PASSWORD@ before the host where it wants them. A role
+    that was decided on while the same master stood here (promote, follow) stays."""
+    secret: Secret = ""
+    """What servers show each other; the same on all of them. Empty: whoever may use admin commands may follow."""
+    advertise: str = ""
+    """URL at which the others reach this server. Empty: made of server.host, or the machine's name, and server.port."""
+    tls_ca: str = ""
+    """PEM file with the certificates to trust on servers that are followed over https. Empty: those of the system."""
+    min_replicas_to_ack: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0
+    """How many replicas must have a write in their journals before it is answered."""
+    ack_timeout_ms: Annotated[int, msgspec.Meta(ge=1)] = 5_000
+    """How long to wait for them; then the answer is ACK_TIMEOUT."""
+    ready_max_lag_ms: NotNegative = 0
+    """A replica that is further behind is not ready (GET /ready); 0: it always is."""
+    keep_bytes: NotNegative = 1024 * MIB
+    """Journal kept for replicas that are behind, beyond the newest snapshot."""
+
+
 class Log(_Section, frozen=True):
     """How much to log, and whether for people or for machines."""
 
@@ -168,6 +192,7 @@ class Settings(_Section, frozen=True):
     queues: Queues = Queues()
     streams: Streams = Streams()
     pubsub: Pubsub = Pubsub()
+    replication: Replication = Replication()
     log: Log = Log()
 
 
@@ -202,7 +227,24 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
             given[key] = _Given(value, _FLAGS.get(key, "--" + key.partition(".")[2]), from_text=True)
     loaded = _build(given)
     _check_server(loaded)
+    _check_replication(loaded)
     return loaded
+
+
+def is_server_url(url: str) -> bool:
+    """Whether `url` could be that of a server: http://HOST:PORT, with a credential or without."""
+    try:
+        parts = urlsplit(url)
+        return bool(_URL.fullmatch(url) and parts.hostname and parts.port != 0)
+    except ValueError:
+        return False
+
+
+def masked(url: str) -> str:
+    """A URL as it may be shown: the credential it may hold is a mask."""
+    credential, at, host = url.rpartition("@")
+    scheme, separator, _ = credential.partition("://")
+    return f"{scheme + separator if separator else ''}{MASK}@{host}" if at else url
 
 
 def is_loopback(host: str) -> bool:
@@ -227,6 +269,8 @@ def shown(loaded: Loaded) -> Iterator[Shown]:
         values = getattr(loaded.settings, section)
         for field in msgspec.structs.fields(form):
             key, value = f"{section}.{field.name}", msgspec.to_builtins(getattr(values, field.name))
+            if isinstance(value, str) and "://" in value:
+                value = masked(value)
             yield Shown(key, MASK if value and _is_secret(field.type) else value, loaded.origins.get(key, "given"))
 
 
@@ -243,6 +287,17 @@ def _check_server(loaded: Loaded) -> None:
             )
 
 
+def _check_replication(loaded: Loaded) -> None:
+    for key in ("master", "advertise"):
+        url, origin = getattr(loaded.settings.replication, key), loaded.origins[f"replication.{key}"]
+        if url and not is_server_url(url):
+            flag = "" if origin == "--replica-of" else f"replication.{key}: "
+            raise BadSetting(f"{origin}: {flag}expected http://HOST:PORT, got {masked(url)!r}")
+    secret, origin = loaded.settings.replication.secret, loaded.origins["replication.secret"]
+    if not (secret.isascii() and secret.isprintable()):
+        raise BadSetting(f"{origin}: replication.secret: expected what fits in a header: printable ASCII")
+
+
 def _is_secret(of: Any) -> bool:
     kind = msgspec.inspect.type_info(of)
     return isinstance(kind, msgspec.inspect.Metadata) and bool((kind.extra or {}).get("secret"))
@@ -256,7 +311,7 @@ class _Given(NamedTuple):
 
 
 _SECTIONS: dict[str, Any] = {field.name: field.type for field in msgspec.structs.fields(Settings)}
-_FLAGS = {"log.format": "--log-format"}
+_FLAGS = {"log.format": "--log-format", "replication.master": "--replica-of"}
 
 
 def _from_file(file: Path) -> dict[str, _Given]:

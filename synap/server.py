@@ -13,12 +13,11 @@ import errno
 import gc
 import logging
 import math
-import os
-import resource
 import secrets
 import socket
+import ssl
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -42,19 +41,24 @@ from synap.engines import eviction
 from synap.engines.pubsub import PubSub
 from synap.engines.queue_config import QueueConfig
 from synap.engines.streams import Retention
-from synap.errors import Unavailable
-from synap.journal import snapshot
+from synap.errors import DiskFull, ReadOnly, Unavailable
+from synap.journal import REPLICATED, snapshot
 from synap.journal.committer import Committer, Fsync
 from synap.journal.directory import DirectoryLock
 from synap.journal.log import FileJournal
+from synap.journal.record import Record
 from synap.journal.recovery import Progress, recover
-from synap.transport import app, event_source, pages, rest, websocket
+from synap.replication.service import Options, Replication
+from synap.replication.standing import Role
+from synap.replication.wire import Publication
+from synap.transport import app, event_source, pages, replication, rest, websocket
 from synap.transport.browsers import OriginPolicy
 from synap.transport.guard import Guard
 from synap.transport.lane import Lane
 from synap.transport.live import Live
 from synap.transport.metrics import Metrics
 from synap.transport.overview import Overview, Snapshots
+from synap.transport.sockets import allow_files, notice_lost_peers
 from synap.transport.tls import HANDSHAKE_SECS_MAX, BadCertificate, Certificate
 from synap.transport.workers import Workers
 
@@ -67,12 +71,10 @@ OVERVIEW_SECS = 1.0
 DRAIN_SECS_MAX = 10.0
 GC_ALLOCATIONS = 50_000
 LISTEN_BACKLOG = 1_024
-# Peers that have gone without a word are noticed after two minutes, whether something is on its way to them or not.
-KEEPALIVE_IDLE_SECS = 60
-KEEPALIVE_INTERVAL_SECS = 15
-KEEPALIVE_PROBES = 4
-UNACKNOWLEDGED_MS_MAX = 120_000
 FILES_BESIDE_CONNECTIONS = 256
+# With replicas that go by it, the journal knows so often what time it is.
+CLOCK_MS = 1_000
+ROLE_RETRY_SECS = 1.0
 
 
 class CannotListen(UnusableSetting):
@@ -104,10 +106,11 @@ class Server:
         self._lock = DirectoryLock(self._directory)
         self._reviewed_revision = 0
         fsync = Fsync(settings.journal.fsync)
-        self._default_ack = SYNCED if fsync is Fsync.ALWAYS else WRITTEN
+        self._local_ack = SYNCED if fsync is Fsync.ALWAYS else WRITTEN
         self._journal = FileJournal(self._directory, settings.journal.segment_bytes)
         self._clock = clock = Clock()
-        self._committer = Committer(self._journal, fsync, self._tick_over)
+        timeout_secs = settings.replication.ack_timeout_ms / 1000
+        self._committer = Committer(self._journal, fsync, self._tick_over, timeout_secs)
         self._dispatcher = Dispatcher(
             self._executor,
             self._journal,
@@ -120,7 +123,7 @@ class Server:
                 max_wait_secs=settings.limits.max_wait_secs,
                 slow_secs=settings.log.slow_ms / 1000 or math.inf,
             ),
-            self._default_ack,
+            self._local_ack,
             self._credentials,
         )
         self._credentials.on_use = self._credential_used
@@ -135,11 +138,13 @@ class Server:
         self._snapshots = Snapshots()
         self._snapshot_wanted = asyncio.Event()
         self._snapshotted_at_bytes = 0
+        self._snapshotting: asyncio.subprocess.Process | None = None
+        self._role: Role | None = None
 
     async def start(self) -> None:
         """Listen. Commands are refused until `recover` is done. Raises CannotListen."""
         limits = self.settings.limits
-        _allow_files(limits.max_connections + FILES_BESIDE_CONNECTIONS)
+        allow_files(limits.max_connections + FILES_BESIDE_CONNECTIONS)
         guard = Guard(self._credentials, self._clock, self._workers)
         door = app.Door(self._dispatcher, self._committer, guard, limits.max_body_bytes, limits.read_timeout_secs)
         self._lane = Lane(
@@ -157,27 +162,33 @@ class Server:
             self._committer,
             self._state,
             self._clock,
-            self._default_ack,
             outbox_messages=limits.outbox_messages,
             outbox_bytes=limits.outbox_bytes,
             policy=self.settings.pubsub.policy,
         )
-        metrics = self._look_over()
         server = self.settings.server
         is_private = is_loopback(server.host) and not self.settings.auth.enabled
         policy = OriginPolicy(server.cors_origins, is_private=is_private)
 
         def add_routes(application: web.Application) -> None:
             rest.add_routes(application, TABLE, door)
-            pages.add_routes(application, TABLE, self._dispatcher, metrics, self._overview.health)
+            pages.add_routes(application, TABLE, self._dispatcher, metrics, self._overview)
+            replication.add_routes(
+                application, self._replication, self._dispatcher, is_guarded=self.settings.auth.enabled
+            )
             websocket.add_routes(application, self._live, limits.max_body_bytes)
             event_source.add_routes(application, self._live)
-            application.on_shutdown.append(self._live.stop)
+            application.on_shutdown.extend((self._live.stop, self._replication.part))
             policy.govern(application)
 
+        self._replicate()
+        metrics = self._look_over()
         self._runner = web.AppRunner(app.build(door, add_routes), shutdown_timeout=DRAIN_SECS_MAX)
         await self._runner.setup()
-        tls = self._certificate
+        await self._listen()
+
+    async def _listen(self) -> None:
+        server, tls = self.settings.server, self._certificate
         try:
             self._listener = await self._loop.create_server(
                 self._lane.connection,
@@ -186,16 +197,32 @@ class Server:
                 backlog=LISTEN_BACKLOG,
                 ssl=None if tls is None else tls.context,
                 ssl_handshake_timeout=None if tls is None else HANDSHAKE_SECS_MAX,
-                ssl_shutdown_timeout=None if tls is None else limits.idle_timeout_secs,
+                ssl_shutdown_timeout=None if tls is None else self.settings.limits.idle_timeout_secs,
             )
         except OSError as error:
             raise CannotListen(server.host, server.port, error) from None
         for listening in self._listener.sockets:
-            _notice_lost_peers(listening.fileno())
+            notice_lost_peers(listening.fileno())
         self.port = self._listener.sockets[0].getsockname()[1]
+        self._replication.node.url = self.settings.replication.advertise.rstrip("/") or self._address()
 
     async def recover(self, on_progress: Callable[[Progress], None] | None = None) -> Progress:
         """Bring the data back and begin to serve. Raises JournalDamaged."""
+        progress = await self._load(on_progress)
+        if self._stop.is_set():
+            return progress
+        for warning in self._warnings():
+            log.warning("%s", warning)
+        self._dispatcher.ready()
+        jobs = [self._sweep(), self._make_snapshots(progress), self._watch(), *self._replication.jobs()]
+        if not self._find_role():
+            jobs.append(self._keep_finding_role())
+        self._tasks = [asyncio.create_task(job) for job in jobs]
+        self.phase = "serving"
+        return progress
+
+    async def _load(self, on_progress: Callable[[Progress], None] | None = None) -> Progress:
+        """Fill the state, which is empty, from the data directory, and open the journal."""
         progress = Progress()
         gc.disable()
         try:
@@ -217,23 +244,12 @@ class Server:
         self._journal.open(progress.lsn, continues=progress.tail_lsn == progress.lsn)
         self._committer.start()
         self._drop_superfluous()
-        for warning in self._warnings():
-            log.warning("%s", warning)
-        self._dispatcher.ready()
-        self._dispatcher.perform("system.defaults", self._defaults())
-        self._dispatcher.perform("queue.release_sessions", NoPayload())
-        self._committer.schedule()
-        jobs = (self._sweep(), self._make_snapshots(progress), self._watch())
-        self._tasks = [asyncio.create_task(job) for job in jobs]
-        self.phase = "serving"
         return progress
 
     @property
     def url(self) -> str:
         """Where it answers."""
-        host = self.settings.server.host
-        scheme = "http" if self._certificate is None else "https"
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+        return self._url_with(self.settings.server.host)
 
     def renew_certificate(self) -> None:
         """Read the TLS certificate again. The one in use stays if there is anything wrong with the new one."""
@@ -267,6 +283,9 @@ class Server:
         self._dispatcher.refusal = Unavailable("the server is shutting down")
         self._listener.close()
         self._dispatcher.line.dismiss()
+        if was_serving and self._state.next_due < math.inf:
+            self._dispatcher.record_time()
+        await self._replication.hand_over()
         self._lane.drain()
         await self._runner.cleanup()
         deadline = self._loop.time() + DRAIN_SECS_MAX
@@ -274,11 +293,10 @@ class Server:
             await asyncio.sleep(0.01)
         self._lane.close()
         self._workers.close()
+        await self._replication.close()
         await self._cancel_tasks()
         if self._alarm is not None:
             self._alarm.cancel()
-        if was_serving and self._state.next_due < math.inf:
-            self._dispatcher.record_time()
         try:
             await self._committer.close()
         finally:
@@ -302,6 +320,8 @@ class Server:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_SECS)
             self._dispatcher.tick(SWEEP_KEYS_MAX)
+            if self._replication.streams and self._state.next_due < self._state.time + CLOCK_MS < self._clock.now():
+                self._dispatcher.record_time()
             self._committer.schedule()
 
     def _tick_over(self) -> None:
@@ -311,7 +331,7 @@ class Server:
             self._reviewed_revision = self._state.accounts.revision
             self._live.review()  # before anything of this tick is pushed
         next_due = self._state.queues.next_due
-        if next_due < self._alarm_at and self._dispatcher.refusal is None:
+        if next_due < self._alarm_at and self._dispatcher.refusal is None and not self._dispatcher.is_replica:
             if self._alarm is not None:
                 self._alarm.cancel()
             self._alarm_at = next_due
@@ -348,7 +368,7 @@ class Server:
         return found
 
     def _credential_used(self, kind: Literal["user", "key"], name: str) -> None:
-        if self._dispatcher.refusal is None:
+        if self._dispatcher.refusal is None and not self._dispatcher.is_replica:
             self._dispatcher.note("auth.seen", Seen(kind=kind, name=name))
             self._committer.schedule()
 
@@ -364,7 +384,8 @@ class Server:
     def _look_over(self) -> Metrics:
         """Let the server tell about itself, once all there is to look at is there."""
         dispatcher, state, journal, lane = self._dispatcher, self._state, self._journal, self._lane
-        self._overview = state.host = Overview(self, self._loaded, dispatcher, state, journal, lane)
+        self._overview = Overview(self, self._loaded, dispatcher, state, journal, lane, self._replication)
+        state.host = state.replicating = self._overview
         return Metrics(dispatcher, state, journal, lane, self._live, self._overview, self._snapshots)
 
     async def _watch(self) -> None:
@@ -382,7 +403,7 @@ class Server:
                 async with asyncio.timeout(SNAPSHOT_CHECK_SECS):
                     await self._snapshot_wanted.wait()
             written = backlog + self._journal.bytes_written - self._snapshotted_at_bytes
-            if written < every and not self._snapshot_wanted.is_set():
+            if (written < every and not self._snapshot_wanted.is_set()) or self.phase != "serving":
                 continue
             backlog, self._snapshotted_at_bytes = 0, self._journal.bytes_written
             self._snapshots.running_lsn = self._state.lsn
@@ -404,7 +425,7 @@ class Server:
         self._committer.commit()
         self._journal.roll()
         arguments = ("-m", "synap", "journal", "snapshot", "--data", str(self._directory))
-        process = await asyncio.create_subprocess_exec(sys.executable, *arguments)
+        self._snapshotting = process = await asyncio.create_subprocess_exec(sys.executable, *arguments)
         try:
             status = await process.wait()
         except asyncio.CancelledError:
@@ -412,6 +433,8 @@ class Server:
                 process.terminate()
             await process.wait()
             raise
+        finally:
+            self._snapshotting = None
         if status:
             raise ChildProcessError(f"the snapshot process failed with exit status {status}")
         self._drop_superfluous()
@@ -423,10 +446,123 @@ class Server:
             return
         lsn = snapshot.lsn_of(snapshots[-1])
         self._snapshots.last_at = snapshots[-1].stat().st_mtime_ns // 1_000_000
-        dropped = self._journal.truncate_before(lsn + 1)
+        needed_from = self._replication.needed_from()
+        dropped = self._journal.truncate_before(lsn + 1 if needed_from is None else min(needed_from, lsn + 1))
         for path in snapshots[:-1]:
             path.unlink(missing_ok=True)
         log.info("snapshot up to record %d, %d segments dropped", lsn, dropped)
+
+    # Replication
+
+    def _replicate(self) -> None:
+        options = self.settings.replication
+        self._replication = Replication(
+            Options(
+                master=options.master.rstrip("/"),
+                secret=options.secret,
+                keep_bytes=options.keep_bytes,
+                ack_level=self._local_ack,
+                ssl=_trusting(options.tls_ca),
+            ),
+            self,
+            self._journal,
+            self._committer,
+            self._take_up_role,
+            lambda: secrets.token_hex(8),
+        )
+        self._state.pubsub.on_publish = self._replication.publish
+
+    def _find_role(self) -> bool:
+        """Whether it is known, and on disk, what this server is to others. Until then it takes no writes."""
+        try:
+            self._replication.start()
+        except DiskFull as error:
+            log.error("the server takes no writes: %s", error.message)
+            message, details = error.message, error.details
+            self._dispatcher.be_replica(lambda: DiskFull(message, **details))
+            return False
+        self._take_up_role()
+        return True
+
+    async def _keep_finding_role(self) -> None:
+        while True:
+            await asyncio.sleep(ROLE_RETRY_SECS)
+            if self._find_role():
+                return
+
+    def _take_up_role(self) -> None:
+        """Take writes, or records, as the role of this server is now."""
+        node = self._replication.node
+        if node.role == self._role or self._dispatcher.refusal is not None or not node.has_started:
+            return
+        self._role = node.role
+        if node.is_master:
+            self._dispatcher.be_master()
+            wanted = self.settings.replication.min_replicas_to_ack
+            self._dispatcher.default_ack = REPLICATED + wanted - 1 if wanted else self._local_ack
+            self._committer.expect_replicas()
+            self._dispatcher.perform("system.defaults", self._defaults())
+            self._dispatcher.perform("queue.release_sessions", NoPayload())
+        else:
+            self._dispatcher.be_replica(self._read_only)
+            self._dispatcher.default_ack = self._local_ack
+            self._committer.give_up_replicas()
+            self._dispatcher.line.dismiss()
+            self._live.expel("this server is a replica now")
+        self._committer.schedule()
+
+    def _read_only(self) -> ReadOnly:
+        master = self._replication.node.master
+        where = f"the master is {master}" if master else "no master is known at present"
+        return ReadOnly(f"this is a replica, it takes no writes; {where}", master=master)
+
+    @property
+    def lsn(self) -> int:
+        """Of the last record applied."""
+        return self._state.lsn
+
+    def take(self, records: Sequence[Record]) -> None:
+        """Repeat what the master has done. Raises when that cannot be done."""
+        for record in records:
+            self._executor.apply(record)
+        self._dispatcher.serve()
+
+    def published(self, message: Publication) -> None:
+        """Give a message of the master's to those who are subscribed here."""
+        self._state.pubsub.publish(message.topic, message.body, message.metadata, self._clock.now())
+        self._committer.schedule()
+
+    async def rebuild(self, change: Callable[[], object]) -> None:
+        """Let `change` put other files in the place of the journal's, and load what is there then. Raises OSError,
+        JournalDamaged; what can still be loaded is.
+        """
+        self.phase = "rebuilding"
+        self._dispatcher.refusal = Unavailable("this replica is being rebuilt from its master's data; try again later")
+        self._dispatcher.line.dismiss()
+        self._live.expel("this replica is being rebuilt")
+        try:
+            await self._committer.suspend()
+            while self._snapshotting is not None:
+                with suppress(ProcessLookupError):
+                    self._snapshotting.terminate()
+                await asyncio.sleep(0.01)
+            await asyncio.to_thread(change)
+        finally:
+            self._state.clear()
+            await self._load()
+            self._dispatcher.ready()
+            self._take_up_role()
+            self._replication.progressed()
+            self.phase = "serving"
+
+    def _address(self) -> str:
+        """Where others may reach this server, as far as it can tell itself."""
+        host = self.settings.server.host
+        return self._url_with(socket.gethostname() if host in ("", "0.0.0.0", "::") else host)  # noqa: S104
+
+    def _url_with(self, host: str) -> str:
+        scheme = "http" if self._certificate is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     async def _cancel_tasks(self) -> None:
         for task in self._tasks:
@@ -434,24 +570,11 @@ class Server:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def _notice_lost_peers(listening: int) -> None:
-    """Have the system look after connections that are accepted on this socket: they inherit what is set here."""
-    options = {
-        "TCP_KEEPIDLE": KEEPALIVE_IDLE_SECS,
-        "TCP_KEEPINTVL": KEEPALIVE_INTERVAL_SECS,
-        "TCP_KEEPCNT": KEEPALIVE_PROBES,
-        "TCP_USER_TIMEOUT": UNACKNOWLEDGED_MS_MAX,
-    }
-    with socket.socket(fileno=os.dup(listening)) as opened:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in options.items():
-            if option := getattr(socket, name, None):  # not every system has all of them
-                opened.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def _allow_files(count: int) -> None:
-    """Raise this process's limit on open files as far as the system lets it, up to `count`."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+def _trusting(file: str) -> ssl.SSLContext | bool:
+    """What certificates of other servers to trust. Raises UnusableSetting."""
+    if not file:
+        return True
+    try:
+        return ssl.create_default_context(cafile=file)
+    except (OSError, ssl.SSLError) as error:
+        raise UnusableSetting("replication.tls_ca", f"{file} cannot be read: {error.strerror or error}") from None

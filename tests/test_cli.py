@@ -51,7 +51,7 @@ def test_the_version_is_shown() -> None:
 def test_help_names_every_command() -> None:
     result = run("--help")
     assert result.exit_code == OK
-    for name in ("serve", "call", "config", "version", "journal"):
+    for name in ("serve", "call", "shell", "bench", "top", "config", "version", "journal"):
         assert name in result.stdout
     listed = {word for line in run("journal", "--help").stdout.splitlines() for word in line.split()[1:2]}
     assert {"verify", "repair", "dump"} <= listed
@@ -247,7 +247,7 @@ def data(written: Path, tmp_path: Path) -> Path:
 
 
 def newest_segment(data: Path) -> Path:
-    return max((file for file in data.iterdir() if file.stat().st_size > 50), key=lambda file: file.name)
+    return max((file for file in data.glob("*.journal") if file.stat().st_size > 50), key=lambda file: file.name)
 
 
 def test_dump_prints_every_record_as_a_line_of_json(written: Path) -> None:

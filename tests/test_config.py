@@ -11,7 +11,7 @@ import pytest
 
 from synap.config import MIB, BadSetting, Loaded, Settings, is_loopback, load
 
-SECTIONS = "server, journal, memory, limits, auth, rate_limit, queues, streams, pubsub, log"
+SECTIONS = "server, journal, memory, limits, auth, rate_limit, queues, streams, pubsub, replication, log"
 KEYS = [
     f"{section.name}.{field.name}"
     for section in msgspec.structs.fields(Settings)

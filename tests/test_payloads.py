@@ -18,6 +18,8 @@ SEED = 20_260_502
 DRAWN = 25
 VALID_SHARE = 0.8
 SEQUENCES_MAX = 4_000
+SEQUENCES_ABOUT_ALL = 150
+"""After so many, only what has not changed anything yet is of interest, and what belongs to it."""
 SEQUENCE_LENGTH = 150
 
 every_command = pytest.mark.parametrize("command", TABLE.public(), ids=lambda command: command.name)
@@ -49,9 +51,12 @@ def test_most_of_the_payloads_drawn_for_a_command_are_valid(command: Command) ->
 def test_every_write_finds_something_to_change_sooner_or_later() -> None:
     """Else its payloads are of no use, and what other tests say of every command would not be true of this one."""
     print(f"seed {SEED}")
-    rng, improviser = random.Random(SEED), Improviser(repertoire(TABLE.public(), SEED))
-    idle = set(WRITES)
-    for _ in range(SEQUENCES_MAX):
+    rng, known = random.Random(SEED), repertoire(TABLE.public(), SEED)
+    improviser, idle = Improviser(known), set(WRITES)
+    for number in range(SEQUENCES_MAX):
+        if number == SEQUENCES_ABOUT_ALL:
+            namespaces = {name.partition(".")[0] for name in idle}
+            improviser = Improviser({n: given for n, given in known.items() if n.partition(".")[0] in namespaces})
         harness = Harness()
         for _ in range(SEQUENCE_LENGTH):
             harness.answer(orjson.dumps(improviser.next(rng)))

@@ -107,7 +107,7 @@ def stats(state: State, payload: NoPayload, now: Millis) -> Stats:
     )
 
 
-@command("admin.health", cost="O(1)", since="0.4")
+@command("admin.health", at_any_time=True, cost="O(1)", since="0.4")
 def health(state: State, payload: NoPayload, now: Millis) -> Health:
     """Tell whether the server works, as GET /health does."""
     return _host(state).health()
@@ -155,7 +155,14 @@ def clients(state: State, payload: NoPayload, now: Millis) -> Clients:
     return Clients(_host(state).clients())
 
 
-@command("admin.snapshot", admin=True, routes=("POST /snapshot",), cost="O(n), in a process of its own", since="0.4")
+@command(
+    "admin.snapshot",
+    admin=True,
+    has_effect=True,
+    routes=("POST /snapshot",),
+    cost="O(n), in a process of its own",
+    since="0.4",
+)
 def snapshot(state: State, payload: NoPayload, now: Millis) -> SnapshotBegun:
     """Have the next snapshot begin now, unless one is being made."""
     return _host(state).snapshot()
@@ -167,7 +174,7 @@ class Accepted(Result):
     accepted: bool
 
 
-@command("admin.shutdown", admin=True, cost="O(1)", since="0.4")
+@command("admin.shutdown", admin=True, has_effect=True, cost="O(1)", since="0.4")
 def shutdown(state: State, payload: NoPayload, now: Millis) -> Accepted:
     """Stop the server once this reply and all others have left. Nothing is lost."""
     _host(state).shutdown()

@@ -82,12 +82,12 @@ class Dispatcher(Runner):
             if key is not None:
                 key = self._memory_key(key)
             ack = ack if request.ack is None else request.ack
-            level = self._default_ack if ack is None else level_of(ack)
+            level = self.default_ack if ack is None else level_of(ack)
             bound = self.bound.get(request.command) or self._find(request.command)
             if key is None or not bound.writes:
-                payload = encode_json(self._run(bound, request.payload, self._clock.held or self._clock.hold(), None))
+                payload = encode_json(self._run(bound, request.payload, self._time.held or self._time.hold(), None))
             else:
-                payload = envelope.payload_of_entry(self._once(bound, request.payload, key, self._clock.hold(), None))
+                payload = envelope.payload_of_entry(self._once(bound, request.payload, key, self._time.hold(), None))
             lsn = self._state.lsn
             if self._arrived:
                 self._serve()
@@ -143,7 +143,7 @@ class Dispatcher(Runner):
         """
         self._caller, self._asked_as = caller, None
         try:
-            level = self._default_ack if ack is None else level_of(ack)
+            level = self.default_ack if ack is None else level_of(ack)
             bound = self._find(command)
             key = self._memory_key(idempotency_key) if bound.writes and idempotency_key is not None else None
             outcome = self._outcome(bound, payload, key, level)
@@ -211,16 +211,17 @@ class Dispatcher(Runner):
 
     def _retry(self, nothing: NothingFound, topic: Topic, raw: bytes, key: str | None) -> bytes:
         """The result of a command that has waited for a topic, instead of the one to the request `raw`."""
-        now, bound = self._clock.hold(), nothing.bound
+        now, bound = self._time.hold(), nothing.bound
         kind, name = cast(tuple[type, Any], topic)
         if kind is Later:
             work: Work = name
             self._check_permission(bound, raw)
-            if self.refusal is not None:
-                raise self.refusal
+            if self._bar is not None:
+                self._bar(bound)
             if bound.writes:
                 self._admit_write(bound, now, None)
-            return encode_json(self._execute_admitted(bound, work.admitted(now), now, None))
+            at = now if bound.writes else self._clock.hold()
+            return encode_json(self._execute_admitted(bound, work.admitted(at), now, None))
         if kind is Memory:
             return envelope.payload_of_entry(self._once(bound, raw, name, now, None))
         if issubclass(kind, Collection) and not self._keyspace.holds(name, kind, now):  # came and went in one batch
@@ -245,10 +246,10 @@ class Dispatcher(Runner):
             )
         if self._caller.bucket is not None:
             self._caller.bucket.charge(max(len(batch.commands) - 1, 0))
-        if self.refusal is not None:
-            raise self.refusal
+        if self._refusal is not None:
+            raise self._refusal
         self._asked_as = batch.request_id
-        run = _BatchRun(self._default_ack if ack is None else level_of(ack), self._clock.hold())
+        run = _BatchRun(self.default_ack if ack is None else level_of(ack), self._time.hold())
         if key is not None:
             results = self._batch_once(batch.commands, key, run)
         else:
@@ -296,7 +297,7 @@ class Dispatcher(Runner):
                 )
             if bound.attaches:
                 raise NeedsWebSocket(f"{bound.name} cannot stand in a batch: send it on its own")
-            if bound.command.is_secret:
+            if bound.command.is_secret or bound.command.is_alone:
                 self._check_permission(bound, entry.payload)
                 raise InvalidRequest(f"{bound.name} cannot stand in a batch: send it on its own")
             if entry.ack is not None:
@@ -318,7 +319,7 @@ class Dispatcher(Runner):
     # Answers
 
     def _outcome(self, bound: Bound, raw: bytes, key: str | None, level: int) -> Outcome:
-        now = self._clock.hold()
+        now = self._time.hold()
         if key is not None:
             entry = self._once(bound, raw, key, now, None)
             return Outcome(envelope.payload_of_entry(entry), self._state.lsn, level, True, False)
@@ -333,9 +334,9 @@ class Dispatcher(Runner):
 
     def _answer_failure(self, error: Exception, request_id: bytes) -> Reply:
         failure = self._failure(error)
-        seen_lsn = self._state.lsn if self.refusal is None else 0
+        seen_lsn = self._state.lsn if self._refusal is None else 0
         body = envelope.failure(failure, request_id)
-        return Reply(failure.status, body, seen_lsn, self._default_ack, False, headers=failure.headers)
+        return Reply(failure.status, body, seen_lsn, self.default_ack, False, headers=failure.headers)
 
     def _request_id(self, given: str | None) -> bytes:
         if given is not None:

@@ -68,6 +68,7 @@ class Bound:
         "latencies",
         "looks_at",
         "name",
+        "needs_master",
         "rejected",
         "seconds",
         "succeeded",
@@ -85,6 +86,8 @@ class Bound:
         self.admit = command.admit
         self.attaches = command.attaches
         self.writes = command.writes
+        self.needs_master = command.writes or (command.has_effect and not command.admin)
+        """A replica refuses it."""
         self.is_audited = command.writes and command.namespace == "auth"
         self.key_of = _key_reader(command)
         self.decode: Callable[[Any], Any] = msgspec.json.Decoder(command.payload).decode

@@ -6,7 +6,7 @@ that asks for it is journalled.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from synap.clock import Millis
 from synap.commands.slowlog import SlowLog
@@ -51,7 +51,7 @@ class Facts(Result):
 
 
 class Health(Result):
-    """`status` is healthy or degraded, `phase` starting, serving or draining; components say what they are."""
+    """`status` is healthy or degraded; `phase` is starting, serving, rebuilding or draining."""
 
     status: str
     version: str
@@ -88,6 +88,77 @@ class SnapshotBegun(Result):
 
     started: bool
     lsn: int
+
+
+class Follower(Result):
+    """A replica of this server, as this server sees it.
+
+    `lag_ops` counts the records it has not confirmed, `lag_ms` tells for how long the oldest of them has been waiting;
+    `state` is streaming, or catching_up while it is more than a moment behind.
+    """
+
+    id: str
+    address: str
+    acked_lsn: int
+    lag_ops: int
+    lag_ms: float
+    state: Literal["streaming", "catching_up"]
+
+
+class Followed(Result):
+    """The server that this one follows. `state` is connecting, streaming, copying, waiting or failed; `reason` why.
+
+    `lag_ms` tells how long ago this server had everything that the other had then; null when it never had.
+    """
+
+    address: str | None
+    connected: bool
+    lag_ms: float | None
+    state: str
+    reason: str | None
+
+
+class ReplicationStatus(Result):
+    """`history_id` names the newest term of the journal's history, `epoch` counts promotions. `master` is null on one.
+
+    Servers may follow a replica as well: then both `replicas` and `master` are told.
+    """
+
+    role: Literal["master", "replica"]
+    lsn: int
+    epoch: int
+    history_id: str
+    replicas: list[Follower]
+    master: Followed | None
+
+
+class Changed(Result):
+    """What this server is now."""
+
+    role: Literal["master", "replica"]
+    epoch: int
+
+
+class Resync(Result):
+    """Whether it has begun."""
+
+    started: bool
+
+
+class Replicating(Protocol):
+    """What a server is to others."""
+
+    def status(self) -> ReplicationStatus:
+        """Its role, and how far who is."""
+
+    def promote(self, *, force: bool) -> Changed:
+        """Become the master. Raises MasterAlive."""
+
+    def resync(self) -> Resync:
+        """Begin anew with a copy."""
+
+    def follow(self, url: str) -> Changed:
+        """Become a replica of another. Raises InvalidPayload."""
 
 
 class Host(Protocol):

@@ -11,9 +11,13 @@ import orjson
 from synap.commands import envelope, packed
 from synap.engines.token_bucket import TokenBucket
 from synap.errors import InvalidRequest, SynapError
+from synap.journal import REPLICAS_MAX, REPLICATED, SYNCED, WRITTEN
 
-WRITTEN, SYNCED = 0, 1
-ACKS = ("written", "synced")
+ACKS = ("written", "synced", *(f"replicated:{count}" for count in range(1, REPLICAS_MAX + 1)))
+"""The levels by name. `replicated` alone means one replica."""
+ACK_PATTERN = rf"^({'|'.join(ACKS)}|replicated)$"
+
+__all__ = ["ACKS", "ACK_PATTERN", "REPLICATED", "SYNCED", "WRITTEN", "Outcome", "Reply", "level_of"]
 
 
 class Reply(msgspec.Struct, gc=False):
@@ -59,7 +63,13 @@ class Outcome(NamedTuple):
 
 def level_of(ack: str) -> int:
     """The acknowledgement asked for by name. Raises InvalidRequest."""
-    try:
-        return ACKS.index(ack)
-    except ValueError:
-        raise InvalidRequest(f"ack: expected one of {', '.join(ACKS)}, got {ack[:40]!r}") from None
+    level = _LEVELS.get(ack)
+    if level is None:
+        raise InvalidRequest(
+            "ack: expected one of written, synced, replicated or replicated:N with N from 1 to"
+            f" {REPLICAS_MAX}, got {ack[:40]!r}"
+        )
+    return level
+
+
+_LEVELS = {name: level for level, name in enumerate(ACKS)} | {"replicated": REPLICATED}

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from synap.clock import Clock, Millis
+from synap.clock import Clock, Millis, Moments
 from synap.commands import envelope
 from synap.commands.admission import Admission, Later, Revealing, add_trace
 from synap.commands.audit import caller_fields
@@ -30,6 +30,7 @@ from synap.commands.gates import Gates, Limits, Log, lacking, unauthorized
 from synap.commands.permissions import named_keys
 from synap.commands.reply import ACKS, WRITTEN
 from synap.commands.slowlog import SlowLog
+from synap.commands.state import State
 from synap.commands.table import Command, NothingYet, Unchanged
 from synap.errors import (
     CredentialExpired,
@@ -88,6 +89,22 @@ class Work:
         return self.then(self.came_of_it, now)
 
 
+class TimeOfRecords:
+    """On a replica nothing comes of its own: time is that of the last record, and so it stands still between two."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    @property
+    def held(self) -> Millis:
+        """When the last record was made."""
+        return self._state.time
+
+    def hold(self) -> Millis:
+        """When the last record was made."""
+        return self._state.time
+
+
 class PendingTransaction:
     """What an atomic batch or an idempotent request gathers for its one record."""
 
@@ -111,8 +128,11 @@ class Runner:
         credentials: Credentials | None = None,
         slowlog: SlowLog | None = None,
     ) -> None:
-        self.refusal: Unavailable | None = None
-        """Set while the server starts or drains: every command is answered with it."""
+        self._refusal: Unavailable | None = None
+        self._write_refusal: Callable[[], SynapError] | None = None
+        """Where no records are made: why."""
+        self._bar: Callable[[Bound], None] | None = None
+        """Raises for commands that are refused at present; None while none are."""
         self.errors_by_code: dict[str, int] = {}
         self.bound = {name: b for name, b in executor.bound.items() if not b.command.internal}
         self.line = executor.state.line
@@ -124,6 +144,8 @@ class Runner:
         self._streams = executor.state.streams
         self._journal = journal
         self._clock = clock
+        self._time: Moments = clock
+        """When commands are run: now, or on a replica, when the last record was made."""
         self._limits = limits
         self._arrived = self.line.arrived
         self._gates = Gates(executor, journal, limits)
@@ -144,18 +166,51 @@ class Runner:
         self._slow_secs = limits.slow_secs
         self._logs_all = log.isEnabledFor(logging.DEBUG)
         self._noted_secs = 0.0 if self._logs_all else limits.slow_secs
-        self._default_ack = default_ack
+        self.default_ack = default_ack
+        """How far a write must be before its reply, unless its request says."""
         self._noticed_at: Millis = 0
         """When something was last found to have expired. The journal must know that it was so late."""
         self._requests = 0
         self._templates = envelope.ReplyTemplates(secrets.token_hex(8).encode(), [a.encode() for a in ACKS])
+
+    @property
+    def refusal(self) -> Unavailable | None:
+        """Set while the server starts or drains: every command is answered with it."""
+        return self._refusal
+
+    @refusal.setter
+    def refusal(self, refusal: Unavailable | None) -> None:
+        self._refusal = refusal
+        self._bar = None if refusal is None and self._write_refusal is None else self._refuse
+
+    @property
+    def is_replica(self) -> bool:
+        """Whether no records are made here."""
+        return self._write_refusal is not None
+
+    def be_replica(self, refusal: Callable[[], SynapError]) -> None:
+        """From now on records come from elsewhere, if at all: what would make one is answered with a `refusal`."""
+        self._write_refusal = refusal
+        self._time = TimeOfRecords(self._state)
+        self.refusal = self._refusal
+
+    def be_master(self) -> None:
+        """From now on records are made here; time goes on where the last one has left it."""
+        self._clock.advance_to(self._state.time)
+        self._write_refusal = None
+        self._time = self._clock
+        self.refusal = self._refusal
+
+    def now(self) -> Millis:
+        """The moment at which commands of this tick run."""
+        return self._time.hold()
 
     def sweep(self, limit: int) -> None:
         """Do up to `limit` of each kind of change that time has brought, and journal how late it is if there are any.
 
         Nobody has been told of them yet; after this, no restart on a slower clock can undo them.
         """
-        now, keyspace, queues, streams = self._clock.hold(), self._keyspace, self._queues, self._streams
+        now, keyspace, queues, streams = self._time.hold(), self._keyspace, self._queues, self._streams
         changed = keyspace.sweep(now, limit) + queues.advance(now, limit) + streams.sweep(now, limit)
         if changed or min(keyspace.next_due, queues.next_due, streams.next_due) <= now:
             self._noticed_at = now
@@ -175,8 +230,8 @@ class Runner:
 
     def note(self, command: str, payload: Any) -> None:
         """`perform` a command that brings nothing anybody waits for; may be called while they are served."""
-        if self._journal.failure is None:
-            bound, now = self._executor.bound[command], self._clock.hold()
+        if self._may_append():
+            bound, now = self._executor.bound[command], self._time.hold()
             if type(bound.handler(self._state, payload, now)) is not Unchanged:
                 self._append(bound.tag, encode_json(payload), now)
 
@@ -203,13 +258,18 @@ class Runner:
 
     def record_time(self) -> None:
         """Journal how late it is, so that a restart on a slower clock does not turn it back."""
-        if self._journal.failure is None:
-            self._append(CLOCK.encode(), b"{}", self._clock.hold())
+        if self._may_append():
+            self._append(CLOCK.encode(), b"{}", self._time.hold())
 
     def ready(self) -> None:
         """The state is recovered: begin to execute commands."""
         self._clock.advance_to(self._state.time)
         self.refusal = None
+
+    def serve(self) -> None:
+        """Serve those who have waited for what has come from elsewhere."""
+        if self._arrived:
+            self._serve()
 
     # One command
 
@@ -220,8 +280,8 @@ class Runner:
             payload = bound.decode(raw) if caller.is_plain else self._permitted(bound, raw)
             if len(raw) > self._unchecked_bytes:
                 self._gates.check_large(bound, raw, payload)
-            if self.refusal is not None:
-                raise self.refusal
+            if self._bar is not None:
+                self._bar(bound)
             if bound.attaches and caller.session is None:
                 raise NeedsWebSocket(
                     f"{bound.name} needs a connection to push to: send it on a WebSocket at /api/v1/ws"
@@ -236,7 +296,8 @@ class Runner:
         if not caller.is_plain and add_trace(payload, bound.command, caller.trace):
             raw = encode_json(payload)
         if bound.admit is not None:
-            admitted = bound.admit(payload, Admission(self._state, caller, now, self.credentials))
+            at = now if bound.writes else self._clock.hold()  # a token's time is not that of a replica's records
+            admitted = bound.admit(payload, Admission(self._state, caller, at, self.credentials))
             if admitted is not None:
                 return self._execute_admitted(bound, admitted, now, transaction)
         return self._execute(bound, payload, raw, now, transaction)
@@ -348,6 +409,8 @@ class Runner:
         found = self._state.idempotency.find(key, fingerprint, now)
         if found is not None:
             return found
+        if self._write_refusal is not None:  # the reply would have to be remembered
+            raise self._write_refusal()
         outer, transaction = transaction, transaction or PendingTransaction()
         try:
             reply = run(transaction)
@@ -373,8 +436,12 @@ class Runner:
 
     def _record_lateness(self) -> None:
         """Have the journal know how late it was when something was found to have expired."""
-        if self._noticed_at > self._state.time and self._journal.failure is None:
-            self._append(CLOCK.encode(), b"{}", self._clock.hold())
+        if self._noticed_at > self._state.time and self._may_append():
+            self._append(CLOCK.encode(), b"{}", self._time.hold())
+
+    def _may_append(self) -> bool:
+        """Whether this server may write records of its own now."""
+        return self._journal.failure is None and self._write_refusal is None
 
     def _record(self, bound: Bound, raw: bytes, now: Millis, transaction: PendingTransaction | None) -> None:
         if transaction is None:
@@ -388,6 +455,13 @@ class Runner:
             self._append(TRANSACTION.encode(), payload, now)
 
     # Others
+
+    def _refuse(self, bound: Bound) -> None:
+        """Raise for a command that cannot run at present."""
+        if self._refusal is not None and not bound.command.at_any_time:
+            raise self._refusal
+        if self._write_refusal is not None and bound.needs_master:
+            raise self._write_refusal()
 
     def _serve(self) -> None:
         """Serve the line. Those in it are not who has brought something."""

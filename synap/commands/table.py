@@ -164,6 +164,10 @@ class Command:
     """Needs no permission."""
     is_secret: bool = False
     """Takes or tells a secret: its replies are not kept, so it stands in no batch and takes no idempotency key."""
+    at_any_time: bool = False
+    """Looks at no data: answered while the server starts, is rebuilt or drains as well."""
+    is_alone: bool = False
+    """Changes what the commands after it may do: it stands in no batch."""
     trace_in: str = ""
     """The field that carries the trace of the request to whoever gets the message: headers or metadata."""
     keys: tuple[str, ...] = ()
@@ -225,6 +229,8 @@ class _Traits(TypedDict, total=False):
     has_effect: bool
     is_open: bool
     is_secret: bool
+    at_any_time: bool
+    is_alone: bool
     trace_in: str
     keys: tuple[str, ...]
     scopes: dict[str, Scope]

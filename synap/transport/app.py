@@ -24,6 +24,7 @@ from synap.commands.gates import unauthorized
 from synap.commands.reply import Reply
 from synap.commands.waiting import Wait, WouldBlock
 from synap.errors import (
+    AckTimeout,
     DiskFull,
     ExpectationFailed,
     Internal,
@@ -97,7 +98,7 @@ class Door:
             reply = await self.waited(request, blocked.wait)
         try:
             await self.committer.reach(reply.ack, reply.lsn)
-        except DiskFull as refusal:
+        except (AckTimeout, DiskFull) as refusal:
             if reply.wrote:
                 reply = reply.refused(refusal)
         return _command_response(reply)

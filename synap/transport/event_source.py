@@ -22,7 +22,7 @@ from synap.commands.events import StreamFeed
 from synap.commands.outbox import Push
 from synap.commands.stream_consuming import Subscribe as RoomSubscribe
 from synap.engines.arrivals import Topic
-from synap.errors import DiskFull, InvalidRequest
+from synap.errors import AckTimeout, DiskFull, InvalidRequest
 from synap.transport.app import HandedOver, add_get, caller_of
 from synap.transport.guard import EVENTS_SUFFIX, TOKEN_FIELD
 from synap.transport.live import CLOSE_SECS_MAX, Client, Live
@@ -119,7 +119,7 @@ class EventSource(Client):
             try:
                 await self.live.committer.reach(self.live.default_ack, lsn)
                 return True
-            except DiskFull:
+            except (AckTimeout, DiskFull):
                 if self._is_over or not self.feeds:
                     return not self.feeds
                 await asyncio.sleep(DISK_RETRY_SECS)
@@ -146,12 +146,12 @@ class EventSource(Client):
         self._end_now()
         asyncio.get_running_loop().call_later(CLOSE_SECS_MAX, self._break_off)
 
-    def expel(self, reason: str) -> None:
+    def expel(self, reason: str, code: WSCloseCode = WSCloseCode.POLICY_VIOLATION) -> None:
         """End the response of somebody who may not have it any more; from now on nothing is pushed."""
         self.end()
         self.live.state.pubsub.unsubscribe(self.outbox)
         self.outbox.clear()
-        self.stop(WSCloseCode.POLICY_VIOLATION, b"")
+        self.stop(code, b"")
 
     def _end_now(self) -> None:
         self._is_over = True

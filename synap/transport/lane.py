@@ -330,9 +330,9 @@ class LaneConnection(asyncio.Protocol):
         ready: list[bytes] = []
         for reply in self.replies:
             if reply.lsn > self.lane.committer.reached[reply.ack]:
-                refusal = self.lane.committer.refusal(reply.lsn)
+                refusal = self.lane.committer.refusal(reply.ack, reply.lsn)
                 if refusal is None:
-                    self.lane.committer.join_sync(self, reply.lsn)
+                    self.lane.committer.wait_for(self, reply.ack, reply.lsn)
                     break
                 if reply.wrote:
                     reply = reply.refused(refusal)

@@ -28,7 +28,7 @@ class Client(Session):
 
     caller: Caller
 
-    def expel(self, reason: str) -> None:
+    def expel(self, reason: str, code: WSCloseCode = WSCloseCode.POLICY_VIOLATION) -> None:
         """End the connection of somebody who may not have it any more; from now on nothing is pushed."""
         raise NotImplementedError
 
@@ -46,7 +46,6 @@ class Live:
         committer: Committer,
         state: State,
         clock: Clock,
-        default_ack: int,
         *,
         outbox_messages: int,
         outbox_bytes: int,
@@ -57,8 +56,6 @@ class Live:
         self.state = state
         self.line = state.line
         self.hub = Hub(state.line, committer)
-        self.default_ack = default_ack
-        """How far what is pushed must be in the journal."""
         self.clients: dict[Client, None] = {}
         self._clock = clock
         self._frames = MessageFrames()
@@ -67,13 +64,18 @@ class Live:
         self._policy: Policy = policy
 
     @property
+    def default_ack(self) -> int:
+        """How far what is pushed must be in the journal."""
+        return self.dispatcher.default_ack
+
+    @property
     def lsn(self) -> int:
         """Of the last change."""
         return self.state.lsn
 
     def now(self) -> Millis:
-        """The moment of this tick."""
-        return self._clock.hold()
+        """The moment at which commands of this tick run."""
+        return self.dispatcher.now()
 
     def name(self) -> str:
         """A name for a session that no other has."""
@@ -104,6 +106,11 @@ class Live:
             self.state.pubsub.unsubscribe(client.outbox)
             client.outbox.clear()  # the rest may have to wait for the garbage collector
             client.end()
+
+    def expel(self, reason: str) -> None:
+        """End all connections: what they are subscribed to is not what it was. They may come again."""
+        for client in list(self.clients):
+            client.expel(reason, WSCloseCode.SERVICE_RESTART)
 
     def review(self) -> None:
         """End the connections that may not stay as they are: their credential is not good any more, or not for all

@@ -83,6 +83,7 @@ class Metrics(Collector):
         yield from self._pubsub()
         yield from self._connections()
         yield from self._durability()
+        yield from self._replication()
         yield GaugeMetricFamily("synap_uptime_seconds", "Since the server was started", self._overview.uptime_secs)
 
     # Commands
@@ -214,6 +215,30 @@ class Metrics(Collector):
         for transport in ("http", "websocket", "sse"):
             by_transport.add_metric([transport], counts[transport])
         yield by_transport
+
+    # Replication
+
+    def _replication(self) -> Iterator[Metric]:
+        status = self._overview.status()
+        yield GaugeMetricFamily("synap_replication_epoch", "Promotions in this history", status.epoch)
+        yield GaugeMetricFamily("synap_replication_is_master", "1 where writes are taken", status.role == "master")
+        lag = GaugeMetricFamily("synap_replication_lag_ms", "How far each replica is behind", labels=["replica"])
+        ops = GaugeMetricFamily("synap_replication_lag_ops", "Changes it has not confirmed", labels=["replica"])
+        for replica in status.replicas:
+            lag.add_metric([replica.id], replica.lag_ms)
+            ops.add_metric([replica.id], replica.lag_ops)
+        yield lag
+        yield ops
+        dropped = self._overview.published_dropped
+        yield CounterMetricFamily(
+            "synap_replication_pubsub_dropped", "Messages that a slow replica was not sent", dropped
+        )
+        if status.master is not None:
+            connected = status.master.connected
+            yield GaugeMetricFamily("synap_replication_connected", "1 while records come in", connected)
+            if status.master.lag_ms is not None:
+                behind = status.master.lag_ms
+                yield GaugeMetricFamily("synap_replication_behind_ms", "How far this replica is behind", behind)
 
     # What survives
 

@@ -10,7 +10,7 @@ import msgspec
 from synap import __version__
 from synap.commands.envelope import IDEMPOTENCY_KEY_CHARS_MAX
 from synap.commands.reference import custom_schema
-from synap.commands.reply import ACKS
+from synap.commands.reply import ACK_PATTERN
 from synap.commands.table import Command, Route, Table, object_forms
 from synap.errors import BY_CODE
 
@@ -137,7 +137,7 @@ def _command_endpoint(commands: list[Command]) -> dict[str, Any]:
             "type": {"enum": ["request", None]},
             "version": {"type": ["string", "null"]},
             "idempotency_key": {"type": ["string", "null"], "minLength": 1, "maxLength": IDEMPOTENCY_KEY_CHARS_MAX},
-            "ack": {"enum": [*ACKS, None]},
+            "ack": {"type": ["string", "null"], "pattern": ACK_PATTERN},
         },
     }
     batch = {
@@ -155,7 +155,7 @@ def _command_endpoint(commands: list[Command]) -> dict[str, Any]:
         "summary": "Run a command, or a batch of them.",
         "parameters": [
             _parameter("Idempotency-Key", {"type": "string"}, "header", required=False),
-            _parameter("X-Synap-Ack", {"enum": list(ACKS)}, "header", required=False),
+            _parameter("X-Synap-Ack", {"type": "string", "pattern": ACK_PATTERN}, "header", required=False),
         ],
         "requestBody": {
             "required": True,

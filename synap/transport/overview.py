@@ -16,11 +16,16 @@ from synap.commands.caller import Peer
 from synap.commands.dispatcher import Dispatcher
 from synap.commands.executor import Bound
 from synap.commands.host import (
+    Changed,
     Client,
     Facts,
+    Followed,
+    Follower,
     Health,
     JournalStats,
     MemoryStats,
+    ReplicationStatus,
+    Resync,
     ServerStats,
     Setting,
     SnapshotBegun,
@@ -28,10 +33,13 @@ from synap.commands.host import (
 from synap.commands.slowlog import SlowLog
 from synap.commands.state import State
 from synap.journal.log import FileJournal
+from synap.replication.replicas import Replica
+from synap.replication.service import Replication
+from synap.replication.wire import public
 from synap.transport.lane import Lane
 
 OPERATIONAL = "operational"
-ROLE = "master"
+BEHIND_MS = 1_000
 _ENGINES = ("kv_store", "queue_system", "event_stream", "pubsub")
 
 # Commands on keys stand in these; every other namespace has data of its own, or none.
@@ -92,6 +100,7 @@ class Overview:
         state: State,
         journal: FileJournal,
         lane: Lane,
+        replication: Replication,
     ) -> None:
         self.slowlog: SlowLog = dispatcher.slowlog
         self._server = server
@@ -99,6 +108,7 @@ class Overview:
         self._state = state
         self._journal = journal
         self._lane = lane
+        self._replication = replication
         self._on_keys = [b for b in dispatcher.bound.values() if b.command.namespace in _KEY_NAMESPACES]
         self._loop = asyncio.get_running_loop()
         self._started_at = self._loop.time()
@@ -117,7 +127,7 @@ class Overview:
         """How it is doing."""
         settings = self._settings.settings
         return Facts(
-            server=ServerStats(__version__, int(self.uptime_secs), ROLE),
+            server=ServerStats(__version__, int(self.uptime_secs), self._replication.node.role),
             memory=MemoryStats(self._state.used_bytes, settings.memory.limit_bytes, rss_bytes()),
             journal=JournalStats(self._state.lsn, self._journal.size_bytes(), settings.journal.fsync),
             connections=self._lane.open_count,
@@ -127,15 +137,85 @@ class Overview:
     def health(self) -> Health:
         """What GET /health answers."""
         journal = OPERATIONAL if self._journal.failure is None else "refusing writes"
-        components = {**dict.fromkeys(_ENGINES, OPERATIONAL), "journal": journal}
+        link, is_master = self._replication.link, self._replication.node.is_master
+        replication = OPERATIONAL if is_master or link.state == "streaming" else link.state
+        components = {**dict.fromkeys(_ENGINES, OPERATIONAL), "journal": journal, "replication": replication}
         return Health(
             status="healthy" if set(components.values()) == {OPERATIONAL} else "degraded",
             version=__version__,
-            role=ROLE,
+            role=self._replication.node.role,
             uptime_secs=int(self.uptime_secs),
             phase=self._server.phase,
             components=components,
         )
+
+    def unready(self) -> str | None:
+        """Why this server should not be sent requests; None when it should."""
+        if self._server.phase != "serving":
+            return f"the server is {self._server.phase}"
+        most_ms, lag_ms = self._settings.settings.replication.ready_max_lag_ms, self._replication.link.lag_ms
+        if most_ms and not self._replication.node.is_master and (lag_ms is None or lag_ms > most_ms):
+            behind = "has nothing yet" if lag_ms is None else f"is {lag_ms:.0f} ms behind"
+            return f"this replica {behind}, and may be {most_ms} ms"
+        return None
+
+    # Replication
+
+    def status(self) -> ReplicationStatus:
+        """Who is the master, who follows, and how far."""
+        node, link, last = self._replication.node, self._replication.link, self._journal.last_lsn
+        followed = None
+        if not node.is_master:
+            lag_ms = None if link.lag_ms is None else round(link.lag_ms, 1)
+            address = None if node.upstream is None else public(node.upstream)
+            followed = Followed(address, node.is_following, lag_ms, link.state, link.reason)
+        return ReplicationStatus(
+            role=node.role,
+            lsn=last,
+            epoch=node.epoch,
+            history_id=node.history_id,
+            replicas=[self._follower(replica, last) for replica in node.replicas],
+            master=followed,
+        )
+
+    @property
+    def published_dropped(self) -> int:
+        """Pub/sub messages that replicas were not sent."""
+        return self._replication.published_dropped
+
+    def promote(self, *, force: bool) -> Changed:
+        """Become the master. Raises MasterAlive."""
+        node = self._replication.node
+        node.promote(self._replication.now_ms, force=force)
+        return Changed(node.role, node.epoch)
+
+    def resync(self) -> Resync:
+        """Copy everything anew from the one that is followed."""
+        node = self._replication.node
+        if node.is_master or node.upstream is None:
+            return Resync(False)
+        self._replication.check_link()
+        node.begin_anew()
+        return Resync(True)
+
+    def follow(self, url: str) -> Changed:
+        """Become a replica of another. Raises InvalidPayload."""
+        self._replication.follow(url)
+        node = self._replication.node
+        return Changed(node.role, node.epoch)
+
+    def _follower(self, replica: Replica, last: int) -> Follower:
+        lag_ms = round(self._replication.node.replicas.lag_ms(replica, last, self._replication.now_ms), 1)
+        return Follower(
+            id=replica.id,
+            address=public(replica.address),
+            acked_lsn=replica.acked_lsn,
+            lag_ops=max(last - replica.acked_lsn, 0),
+            lag_ms=lag_ms,
+            state="streaming" if lag_ms < BEHIND_MS else "catching_up",
+        )
+
+    # Settings and clients
 
     def settings(self) -> dict[str, Setting]:
         """What is in force, by "section.key"."""

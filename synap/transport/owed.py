@@ -1,8 +1,8 @@
 """What a WebSocket owes its client: frames that leave in order, when the journal has what they tell.
 
-While the disk refuses, replies say so and leave; pub/sub messages, which no journal keeps, leave as well. What is
-pushed of streams and queues is held until the journal has it: nobody must act on an event, or on a lease, that a crash
-could still take back.
+While the disk refuses, or too few replicas confirm, replies say so and leave; pub/sub messages, which no journal keeps,
+leave as well. What is pushed of streams and queues is held until the journal has it: nobody must act on an event, or on
+a lease, that a crash could still take back.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Owed:
         self._advance = advance
         self._frames: deque[_Frame] = deque()
         self._held: deque[_Frame] = deque()
-        self._awaits_sync = False
+        self._is_waiting = False
         self._retry: asyncio.TimerHandle | None = None
 
     def reply(self, reply: Reply) -> None:
@@ -57,9 +57,9 @@ class Owed:
             frame = self._frames[0]
             body = frame.body
             if frame.lsn > self._committer.reached[frame.ack]:
-                refusal = self._committer.refusal(frame.lsn)
+                refusal = self._committer.refusal(frame.ack, frame.lsn)
                 if refusal is None:
-                    self._await_sync(frame.lsn)
+                    self._await(frame)
                     break
                 if frame.is_kept:
                     self._hold(self._frames.popleft())
@@ -87,8 +87,8 @@ class Owed:
             self._retry.cancel()
 
     def advance(self) -> None:
-        """The disk has confirmed something, or time has passed since it has refused."""
-        self._awaits_sync = False
+        """The disk or a replica has confirmed something, or time has passed since it has refused."""
+        self._is_waiting = False
         self._advance()
 
     def __len__(self) -> int:
@@ -111,10 +111,10 @@ class Owed:
         if self._retry is None or self._retry.when() <= loop.time():
             self._retry = loop.call_later(DISK_RETRY_SECS, self.advance)
 
-    def _await_sync(self, lsn: Lsn) -> None:
-        if not self._awaits_sync:
-            self._awaits_sync = True
-            self._committer.join_sync(self, lsn)
+    def _await(self, frame: _Frame) -> None:
+        if not self._is_waiting:
+            self._is_waiting = True
+            self._committer.wait_for(self, frame.ack, frame.lsn)
 
 
 class _Frame(NamedTuple):

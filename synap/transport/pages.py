@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -11,11 +10,11 @@ import orjson
 from aiohttp import web
 
 from synap.commands.dispatcher import Dispatcher
-from synap.commands.host import Health
 from synap.commands.table import Table
 from synap.transport import openapi
 from synap.transport.app import add_get, caller_of, json_response
 from synap.transport.metrics import CONTENT_TYPE, Metrics
+from synap.transport.overview import Overview
 
 METRICS_PERMISSION = "admin.metrics"
 
@@ -51,18 +50,20 @@ _START = b"""SwaggerUIBundle({
 
 
 def add_routes(
-    app: web.Application, table: Table, dispatcher: Dispatcher, metrics: Metrics, health: Callable[[], Health]
+    app: web.Application, table: Table, dispatcher: Dispatcher, metrics: Metrics, overview: Overview
 ) -> None:
-    """Add the pages. `health` gives what /health answers; its `phase` decides /ready."""
+    """Add the pages."""
     document = orjson.dumps(openapi.document(table))
 
     async def get_health(_: web.Request) -> web.Response:
-        return json_response(msgspec.json.encode(health()))
+        return json_response(msgspec.json.encode(overview.health()))
 
     async def get_ready(_: web.Request) -> web.Response:
-        phase = health().phase
-        ready = phase == "serving"
-        return json_response(orjson.dumps({"ready": ready, "phase": phase}), 200 if ready else 503)
+        refusal = overview.unready()
+        return json_response(
+            orjson.dumps({"ready": refusal is None, "phase": overview.health().phase, "reason": refusal}),
+            200 if refusal is None else 503,
+        )
 
     async def get_metrics(request: web.Request) -> web.Response:
         dispatcher.permit(caller_of(request), METRICS_PERMISSION)

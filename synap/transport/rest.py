@@ -18,7 +18,7 @@ from synap.commands.envelope import UNREADABLE, check_utf8, invalid_payload, inv
 from synap.commands.reply import ACKS, Outcome
 from synap.commands.table import PATH_PARAMETER, Command, Route, Table, array_fields
 from synap.commands.waiting import WouldBlock
-from synap.errors import DiskFull, InvalidPayload, InvalidRequest, KeyNotFound, SynapError
+from synap.errors import AckTimeout, DiskFull, InvalidPayload, InvalidRequest, KeyNotFound, SynapError
 from synap.transport.app import Door, caller_of, expect, json_response
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -78,7 +78,7 @@ def _handler(route: Route, command: Command, door: Door) -> Callable[[web.Reques
         outcome = await _outcome(request, command.name, payload, door, caller)
         try:
             await door.committer.reach(outcome.ack, outcome.lsn)
-        except DiskFull:
+        except (AckTimeout, DiskFull):
             if outcome.wrote:
                 raise
         if outcome.missing and route.method == "GET":

@@ -345,7 +345,7 @@ class SocketClient(Client):
         self._owed.clear()
         self._give_back()
 
-    def expel(self, reason: str) -> None:
+    def expel(self, reason: str, code: WSCloseCode = WSCloseCode.POLICY_VIOLATION) -> None:
         """End the connection of somebody who may not have it any more; from now on nothing is pushed."""
         self._withdraw()
         self._live.state.pubsub.unsubscribe(self.outbox)
@@ -353,7 +353,7 @@ class SocketClient(Client):
         self._owed.drop_pushes()
         self._give_back()
         told = reason.encode()[:REASON_BYTES_MAX].decode(errors="ignore")  # no half a character at its end
-        self.stop(WSCloseCode.POLICY_VIOLATION, told.encode())
+        self.stop(code, told.encode())
 
     def _give_back(self) -> None:
         """Return the messages that it has and has not acknowledged."""

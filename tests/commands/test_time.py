@@ -65,7 +65,7 @@ def test_a_restart_on_a_slower_clock_goes_on_from_the_newest_record(harness: Har
 
 
 # They look at no keys; what they notice is tested below.
-APART = {"queue", "stream", "pubsub", "auth"}
+APART = {"queue", "stream", "pubsub", "auth", "replication"}
 
 
 @pytest.mark.parametrize("form", ["single", "batch", "atomic"])

@@ -69,6 +69,7 @@ def test_health_is_the_same_by_command_and_by_its_page(server: Inside) -> None:
             "event_stream": "operational",
             "pubsub": "operational",
             "journal": "operational",
+            "replication": "operational",
         },
     }
 
