@@ -122,11 +122,11 @@ class RedisCommand:
         self._numbers = numbers
         self._requests = REDIS_BENCHMARK_FIRST_REQUESTS
 
-    def drive(self, seconds: float, target: Server) -> Sample:
-        """Load `target` for about as long as told, judging by the time before."""
+    def drive(self, seconds: float, target: Server, *behind: Server) -> Sample:
+        """Load `target` for about as long as told, judging by the time before; CPU time as with `wrk`."""
         requests = self._requests
         command = ["redis-benchmark", "-p", str(target.port), "-n", str(requests), "-r", str(self._numbers)]
-        meter = Meter(target)
+        meter = Meter(target, *behind)
         output = _run([*command, "-P", "1", "-c", str(CONNECTIONS), "--csv", *self._command])
         rows = list(csv.reader(io.StringIO(output)))
         elapsed_secs, server_secs, client_secs, others_secs = meter.read()
@@ -143,9 +143,9 @@ class RedisBenchmark:
     def __init__(self) -> None:
         self._gets, self._sets = RedisCommand(["-t", "get"]), RedisCommand(["-t", "set"])
 
-    def mix(self, seconds: int, target: Server) -> Sample:
+    def mix(self, seconds: int, target: Server, *behind: Server) -> Sample:
         """Load `target` for about as long as told."""
-        gets, sets = self._gets.drive(seconds / 2, target), self._sets.drive(seconds / 2, target)
+        gets, sets = self._gets.drive(seconds / 2, target, *behind), self._sets.drive(seconds / 2, target, *behind)
         rate = 1 / (READ_SHARE / gets.commands_per_sec + WRITE_SHARE / sets.commands_per_sec)
         cpu_us = READ_SHARE * gets.server_cpu_us + WRITE_SHARE * sets.server_cpu_us
         client_busy = READ_SHARE * gets.client_busy + WRITE_SHARE * sets.client_busy

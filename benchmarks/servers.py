@@ -74,8 +74,10 @@ def constant(directory: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def redis(directory: Path) -> Iterator[Server]:
-    """Redis as durable as Synap by default: an append-only file synced every second, no other saving."""
+def redis(directory: Path, *, master_port: int | None = None) -> Iterator[Server]:
+    """Redis as durable as Synap by default: an append-only file synced every second, no other saving. A replica of the
+    one at `master_port`, if there is one.
+    """
     port = _free_port()
     settings = {
         "port": port,
@@ -86,8 +88,11 @@ def redis(directory: Path) -> Iterator[Server]:
         "auto-aof-rewrite-percentage": 0,
         "save": "",
         "daemonize": "no",
+        "repl-diskless-sync-delay": 0,  # by default it waits 5 s, in case that another replica comes
     }
     arguments = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+    if master_port is not None:
+        arguments += ["--replicaof", "127.0.0.1", str(master_port)]
     with _process(["redis-server", *arguments], directory / "redis.log", announces=False) as process:
         yield _answering(process, port, lambda: ask_redis(port, "PING") == b"+PONG")
 

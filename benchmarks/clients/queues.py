@@ -15,8 +15,9 @@ from typing import Protocol, cast
 import msgspec
 import uvloop
 
-from benchmarks.clients.wire import HOST, Stretch, is_response, request
+from benchmarks.clients.wire import HOST, Stretch, is_response
 from benchmarks.load import LoadFailed, Sample
+from synap.tools.wire import post
 
 QUEUE = "bench"
 BODY = b'"' + 98 * b"x" + b'"'
@@ -61,22 +62,22 @@ class Synap:
     def publish(self, count: int) -> bytes:
         command = b'{"command":"queue.publish","payload":{"queue":"bench","message":%b}}' % BODY
         if count == 1:
-            return request(command)
-        return request(b'{"type":"batch","commands":[%b]}' % b",".join(count * [command]))
+            return post(command)
+        return post(b'{"type":"batch","commands":[%b]}' % b",".join(count * [command]))
 
     def consume(self, count: int) -> bytes:
         several = b"" if count == 1 else b',"max_messages":%d' % count
-        return request(b'{"command":"queue.consume","payload":{"queue":"bench"%b}}' % several)
+        return post(b'{"command":"queue.consume","payload":{"queue":"bench"%b}}' % several)
 
     def ack(self, ids: Sequence[bytes]) -> bytes:
         if len(ids) == 1:
             named = b'"message_id":"%b"' % ids[0]
         else:
             named = b'"message_ids":["%b"]' % b'","'.join(ids)
-        return request(b'{"command":"queue.ack","payload":{"queue":"bench",%b}}' % named)
+        return post(b'{"command":"queue.ack","payload":{"queue":"bench",%b}}' % named)
 
     def stats(self, count: int) -> bytes:
-        return request(b'{"command":"queue.stats","payload":{"queue":"bench"}}')
+        return post(b'{"command":"queue.stats","payload":{"queue":"bench"}}')
 
     def is_whole(self, phase: str, count: int, received: bytes) -> bool:
         if not is_response(received):

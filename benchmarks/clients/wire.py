@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import struct
 import time
 from collections.abc import Callable
@@ -11,15 +10,14 @@ from typing import cast
 
 from benchmarks.load import LoadFailed, Sample
 from benchmarks.servers import Server, machine_cpu_secs
+from synap.tools.wire import HEAD_END, post, response_end
 
 HOST = "127.0.0.1"
 _UPGRADE = (
     b"GET /api/v1/ws HTTP/1.1\r\nHost: synap\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
 )
-_HEAD_END = b"\r\n\r\n"
 _PING, _PONG = 0x89, b"\x8a\x80\0\0\0\0"
-_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
 
 
 class Stretch:
@@ -92,7 +90,7 @@ class WebSocket(asyncio.Protocol):
             self.take(data)
             return
         self._head += data
-        if _HEAD_END in self._head:
+        if HEAD_END in self._head:
             if b" 101 " in self._head[:20]:
                 self._is_open.set_result(None)
             else:
@@ -115,7 +113,7 @@ class Http(asyncio.Protocol):
     def ask(self, body: bytes) -> asyncio.Future[bytes]:
         """Send a command; the future is its reply with head and body."""
         self._reply = asyncio.get_running_loop().create_future()
-        self._transport.write(request(body))
+        self._transport.write(post(body))
         return self._reply
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -142,21 +140,9 @@ def frame(body: bytes) -> bytes:
     return struct.pack("!BBQI", 0x81, 0xFF, size, 0) + body
 
 
-def request(body: bytes) -> bytes:
-    """A command over HTTP."""
-    head = (
-        b"POST /api/v1/command HTTP/1.1\r\nHost: synap\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-    )
-    return head % len(body) + body
-
-
 def is_response(received: bytes) -> bool:
     """Whether an HTTP response is complete."""
-    head_bytes = received.find(_HEAD_END) + len(_HEAD_END)
-    if head_bytes < len(_HEAD_END):
-        return False
-    found = _CONTENT_LENGTH.search(received, 0, head_bytes)
-    return found is not None and len(received) == head_bytes + int(found[1])
+    return response_end(received) == len(received) > 0
 
 
 def _is_whole(data: bytes) -> bool:
