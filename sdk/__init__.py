@@ -1,0 +1,1 @@
+"""The kits for clients, and what generates them."""
