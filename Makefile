@@ -5,14 +5,16 @@ BIN := $(VENV)/bin
 PORT ?= 15500
 DATA ?= ./synap-data
 
-.PHONY: serve test check format docs bench audit soak clean
+.PHONY: serve test cluster check format docs bench audit soak clean sdk sdk-python sdk-typescript
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make serve [PORT=15500] [DATA=./synap-data]   run a server"
 	@echo "make test    all tests           make check   lint, types, layers, generated docs"
+	@echo "make cluster failovers of real servers, a minute or two"
 	@echo "make bench   measure             make soak    long crash and fuzz runs"
 	@echo "make audit   known vulnerabilities of dependencies"
+	@echo "make sdk     renew what is generated of the kits; make sdk-python, make sdk-typescript   test them"
 	@echo "make docs    renew docs/commands.md           make format  renew formatting"
 
 $(VENV)/.runtime: pyproject.toml constraints.txt
@@ -22,8 +24,8 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.runtime
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+$(VENV)/.dev: $(VENV)/.runtime sdk/python/pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' -e sdk/python
 	touch $@
 
 serve: $(VENV)/.runtime
@@ -32,12 +34,18 @@ serve: $(VENV)/.runtime
 test: $(VENV)/.dev
 	$(BIN)/pytest -n auto --dist worksteal
 
+# Servers that are killed, cut off, slowed down and promoted: they need the machine for themselves.
+cluster: $(VENV)/.dev
+	$(BIN)/pytest -m 'cluster and not soak' -n 2 --dist worksteal tests/replication
+
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m synap.commands --check docs/commands.md
+	$(BIN)/mypy --config-file sdk/python/pyproject.toml sdk/python/src sdk/python/examples
+	$(BIN)/python -m sdk.generate --check
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
@@ -45,6 +53,12 @@ format: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/python -m synap.commands docs/commands.md
+
+sdk: $(VENV)/.dev
+	$(BIN)/python -m sdk.generate
+
+sdk-python: $(VENV)/.dev
+	$(BIN)/python -m pytest -c sdk/python/pyproject.toml --rootdir=. -n 2 sdk/python/tests
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
@@ -56,6 +70,14 @@ audit: $(VENV)/.dev
 
 soak: $(VENV)/.dev
 	$(BIN)/pytest -m soak -n 2
+
+# Installs, builds, checks and tests the TypeScript kit.
+sdk-typescript: $(VENV)/.runtime sdk/typescript/node_modules/.installed
+	cd sdk/typescript && npm run --silent build && npm run --silent check && npm run --silent package-check && npm test --silent
+
+sdk/typescript/node_modules/.installed: sdk/typescript/package.json
+	cd sdk/typescript && npm install --silent
+	touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
