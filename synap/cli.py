@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -309,7 +309,20 @@ def snapshot(data: DataDirectory) -> None:
 
 def main() -> None:
     """Entry point."""
-    program()
+    import logging
+
+    try:
+        program()
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    else:
+        status = 0
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    # The data goes with the process: taking it apart, piece by piece, takes long and makes libraries complain.
+    os._exit(status)
 
 
 def _settings(file: Path | None, flags: dict[str, Any]) -> config.Loaded:
