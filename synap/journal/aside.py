@@ -7,16 +7,14 @@ backwards, so that a crash at any point leaves a journal that opens and holds a 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from synap.journal import segment, snapshot
-from synap.journal.directory import DirectoryInUse
+from synap.journal.directory import rewriting
 from synap.journal.log import segments_from, sync
 from synap.journal.record import BODY, FRAME, BadRecord, Lsn
 from synap.journal.recovery import was_never_written
@@ -32,7 +30,7 @@ def copy_behind(directory: Path, lsn: Lsn, name: str) -> Path | None:
     """
     unfinished = directory / f"{name}.new"
     # To copy changes nothing of the journal, but whoever copies is about to cut and would be refused only then.
-    with _no_snapshot_begins(directory):
+    with rewriting(directory):
         if unfinished.exists():
             shutil.rmtree(unfinished)
         try:
@@ -53,7 +51,7 @@ def copy_behind(directory: Path, lsn: Lsn, name: str) -> Path | None:
 
 def cut_behind(directory: Path, lsn: Lsn) -> None:
     """Remove every record behind `lsn`, which no snapshot may hold. Raises JournalDamaged, DirectoryInUse, OSError."""
-    with _no_snapshot_begins(directory):
+    with rewriting(directory):
         if any(snapshot.lsn_of(path) > lsn for path in snapshot.list_snapshots(directory)):
             raise ValueError(f"a snapshot in {directory} holds records behind {lsn}")
         paths = segment.list_segments(directory)
@@ -70,7 +68,7 @@ def cut_behind(directory: Path, lsn: Lsn) -> None:
 
 def set_aside(directory: Path, name: str) -> Path:
     """Move all segments and snapshots into a directory `name`. Raises DirectoryInUse, OSError."""
-    with _no_snapshot_begins(directory):
+    with rewriting(directory):
         target = unused(directory / name)
         _prepare(target)
         for path in _from_the_end(directory):
@@ -82,7 +80,7 @@ def set_aside(directory: Path, name: str) -> Path:
 
 def wipe(directory: Path) -> None:
     """Remove all segments and snapshots. Raises DirectoryInUse, OSError."""
-    with _no_snapshot_begins(directory):
+    with rewriting(directory):
         for path in _from_the_end(directory):
             path.unlink()
         sync(directory, os.fsync)
@@ -95,7 +93,7 @@ def install(directory: Path, downloaded: Path) -> Lsn:
     """
     snapshot.check(downloaded)
     lsn, _ = snapshot.head(downloaded)
-    with _no_snapshot_begins(directory):
+    with rewriting(directory):
         if _from_the_end(directory):
             raise ValueError(f"{directory} holds a journal, expected none")
         sync(downloaded, os.fsync)
@@ -173,20 +171,3 @@ def _prepare(directory: Path) -> None:
 def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
     sync(path, os.fsync)
-
-
-@contextmanager
-def _no_snapshot_begins(directory: Path) -> Iterator[None]:
-    """Keep out the process that makes snapshots, as it does others: its snapshot would outlive the records.
-
-    Raises DirectoryInUse while it is at work.
-    """
-    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DirectoryInUse(f"a process is making a snapshot of {directory}") from None
-        yield
-    finally:
-        os.close(fd)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -16,6 +18,23 @@ class DirectoryUnusable(Exception):
 
 class DirectoryInUse(DirectoryUnusable):
     """Another process has the data directory; the message names it."""
+
+
+@contextmanager
+def rewriting(directory: Path) -> Iterator[None]:
+    """Be the only one who replaces files of a data directory: who makes a snapshot of it, or takes records out of it.
+
+    Held by a process, and dropped when that dies. Raises DirectoryInUse while another one does.
+    """
+    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DirectoryInUse(f"another process is making a snapshot of {directory}") from None
+        yield
+    finally:
+        os.close(fd)
 
 
 class DirectoryLock:

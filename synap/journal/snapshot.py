@@ -10,7 +10,6 @@ A snapshot is written under a temporary name, synced, read back and only then re
 
 from __future__ import annotations
 
-import fcntl
 import os
 import struct
 import zlib
@@ -19,8 +18,8 @@ from pathlib import Path
 
 from synap.clock import Millis
 from synap.journal import JournalDamaged, Machine, segment
-from synap.journal.directory import DirectoryInUse
-from synap.journal.log import segments_from
+from synap.journal.directory import rewriting
+from synap.journal.log import segments_from, sync
 from synap.journal.record import BadRecord, Lsn
 
 SUFFIX = ".snapshot"
@@ -63,7 +62,7 @@ def write(directory: Path, machine: Machine, lsn: Lsn, time: Millis) -> Path:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_directory(directory)
+    sync(directory, os.fsync)
     return path
 
 
@@ -102,14 +101,8 @@ def advance(directory: Path, machine: Machine) -> Path | None:
     Removes older snapshots when done. Raises JournalDamaged, OSError, and DirectoryInUse while another process
     does the same (one that a killed server has left behind).
     """
-    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with rewriting(directory):
         return _advance(directory, machine)
-    except BlockingIOError:
-        raise DirectoryInUse(f"another process is making a snapshot of {directory}") from None
-    finally:
-        os.close(fd)
 
 
 def _advance(directory: Path, machine: Machine) -> Path | None:
@@ -157,11 +150,3 @@ def _chunks(path: Path) -> Iterator[bytes]:
                 raise JournalDamaged(f"{path} is damaged at offset {at}: the checksum does not match")
             total = zlib.crc32(frame[4:], total)
             yield chunk
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -15,6 +15,7 @@ import msgspec
 
 from synap.errors import DiskFull
 from synap.journal import JournalDamaged
+from synap.journal.log import sync
 from synap.journal.record import Lsn
 from synap.replication.terms import Epoch, Terms
 
@@ -83,8 +84,4 @@ class StandingFile:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self._path)
-        fd = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync(self._path.parent, os.fsync)
