@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 15500
 DATA ?= ./synap-data
+# Many tests wait for servers: one worker more than there are CPUs keeps these busy.
+WORKERS ?= $(shell echo $$(($$(nproc 2>/dev/null || echo 2) + 1)))
 
 .PHONY: serve test cluster check format docs bench audit soak clean sdk sdk-python sdk-typescript
 .DEFAULT_GOAL := help
@@ -32,7 +34,7 @@ serve: $(VENV)/.runtime
 	@exec $(BIN)/synap serve --port $(PORT) --data $(DATA)
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -n auto --dist worksteal
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 # Servers that are killed, cut off, slowed down and promoted: they need the machine for themselves.
 cluster: $(VENV)/.dev
