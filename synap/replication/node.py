@@ -47,6 +47,7 @@ log = logging.getLogger("synap.replication")
 HEARTBEAT_MS = 500
 # Who has not been heard of for so long does not answer.
 SILENCE_MS = 3_000
+SIBLINGS_MAX = 64
 
 
 class Journal(Protocol):
@@ -312,11 +313,18 @@ class Node:
             master=None if self.is_master else self.master,
         )
 
+    def joined(self, url: str) -> None:
+        """Somebody follows. A master keeps in mind who did: whoever replaces it must tell those, too, who are away."""
+        known = self._standing.siblings
+        if self.is_master and url and url not in known:
+            self._decide(siblings=(*known, url)[-SIBLINGS_MAX:])
+
     def heartbeat(self) -> Heartbeat:
         """What to tell those who follow, every HEARTBEAT_MS."""
+        following = {replica.url for replica in self.replicas if replica.url}
         return Heartbeat(
             lsn=self._journal.last_lsn,
-            siblings=tuple(sorted({replica.url for replica in self.replicas if replica.url})),
+            siblings=tuple(sorted(following.union(self._standing.siblings if self.is_master else ()))),
             master=None if self.is_master else self.master,
         )
 

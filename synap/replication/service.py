@@ -205,6 +205,7 @@ class Replication:
     def joined(self, stream: Stream) -> None:
         """A stream begins. All who follow hear at once who else does: any of them may have to tell the others."""
         self.streams.add(stream)
+        self.node.joined(stream.replica.url)
         self._tell_all()
 
     def publish(self, topic: str, body: bytes, metadata: bytes) -> None:

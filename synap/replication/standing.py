@@ -49,7 +49,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     announce_to: tuple[str, ...] = ()
     """Nodes that have not been told yet that this one is the master now."""
     siblings: tuple[str, ...] = ()
-    """Who else follows the same node, as it said last."""
+    """Who follows the same node, as it said last; on a master, who has followed it, be it at another time."""
     incoming: Incoming | None = None
     """While the journal is being replaced. `terms` are still those of what is left of the old one."""
 

@@ -449,6 +449,7 @@ class Server:
             stream.is_open_above = True
             stream.next_lsn = greeting.from_lsn
             stream.replica = self.node.replicas.join(greeting, stream.below.name, self.world.now)
+            self.node.joined(stream.replica.url)
             self.streams.append(stream)
             self._pump()
 
