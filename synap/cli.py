@@ -8,21 +8,23 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from synap import __version__, config
+from synap import __version__
 
 if TYPE_CHECKING:
+    from synap import config
     from synap.journal.recovery import Progress
     from synap.tools.client import Server as Remote
 
 FAILED, BAD_SETTING, BAD_JOURNAL = 1, 2, 3
 PROGRESS_AFTER_SECS = 1.0
 SNAPSHOT_NICENESS = 10
+ALLOCATIONS_BEFORE_GC = 50_000
 
 program = typer.Typer(
     help="A durable command server: keys, data structures, queues, streams and pub/sub behind one JSON endpoint.",
@@ -59,6 +61,8 @@ def serve(
     insecure: Annotated[bool, typer.Option(help="Listen beyond this machine although nobody has to log in.")] = False,
 ) -> None:
     """Run a server until SIGTERM or SIGINT."""
+    from synap import config
+
     loaded = _settings(
         config_file,
         {
@@ -126,24 +130,38 @@ def _recovery_bar() -> Iterator[Callable[[Progress], None]]:
     """A progress bar on a terminal, once recovery takes longer than a moment."""
     import time
 
+    due = time.monotonic() + PROGRESS_AFTER_SECS
+    with ExitStack() as drawing:
+        draw: Callable[[Progress], None] | None = None
+
+        def show(progress: Progress) -> None:
+            nonlocal draw
+            if draw is None and time.monotonic() > due:
+                draw = drawing.enter_context(_bar())
+            if draw is not None:
+                draw(progress)
+
+        yield show
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[Progress], None]]:
     from rich.console import Console
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
-    started = time.monotonic()
     with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("Recovering", visible=False)
+        task = bar.add_task("Recovering")
 
-        def show(progress: Progress) -> None:
+        def draw(progress: Progress) -> None:
             bar.update(
                 task,
                 total=progress.bytes_total,
                 completed=progress.bytes_done,
-                visible=time.monotonic() - started > PROGRESS_AFTER_SECS,
                 description=f"Recovering, {progress.records:,} records",
             )
 
-        yield show
+        yield draw
 
 
 @program.command(context_settings={"ignore_unknown_options": True})
@@ -226,6 +244,8 @@ def top(
 @program.command(name="config")
 def show_config(config_file: Config = None) -> None:
     """Show the effective settings and where each came from."""
+    from synap import config
+
     for key, value, origin in config.shown(_settings(config_file, {})):
         typer.echo(f"{key:<28} {value!s:<20} {origin}")
 
@@ -309,8 +329,11 @@ def snapshot(data: DataDirectory) -> None:
 
 def main() -> None:
     """Entry point."""
+    import gc
     import logging
 
+    # What is imported stays: to search it for garbage again and again would only cost time.
+    gc.set_threshold(ALLOCATIONS_BEFORE_GC)
     try:
         program()
     except SystemExit as end:
@@ -326,6 +349,8 @@ def main() -> None:
 
 
 def _settings(file: Path | None, flags: dict[str, Any]) -> config.Loaded:
+    from synap import config
+
     try:
         return config.load(file, os.environ, flags)
     except config.BadSetting as error:

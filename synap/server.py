@@ -208,6 +208,7 @@ class Server:
 
     async def recover(self, on_progress: Callable[[Progress], None] | None = None) -> Progress:
         """Bring the data back and begin to serve. Raises JournalDamaged."""
+        gc.freeze()  # what has been imported stays
         progress = await self._load(on_progress)
         if self._stop.is_set():
             return progress

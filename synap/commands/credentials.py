@@ -21,10 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import argon2
-import jwt
 from cachetools import LRUCache
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from synap.clock import Millis
 from synap.commands.audit import Audit
@@ -68,6 +65,9 @@ class Credentials:
         rate_limit: RateLimit = NO_LIMIT,
         hasher: argon2.PasswordHasher | None = None,
     ) -> None:
+        if auth.enabled:
+            # Loading it takes 20 ms: now, not in front of the first token; and never where nobody has to log in.
+            import jwt  # noqa: F401
         self.is_required = auth.enabled
         """Whether anybody has to log in at all."""
         self.on_use: Callable[[Literal["user", "key"], str], None] = lambda kind, name: None
@@ -219,6 +219,8 @@ class Credentials:
 
     def issue_token(self, username: str, now: Millis) -> tuple[str, Millis]:
         """A token for a user who has logged in, and when it expires (Unix ms)."""
+        import jwt
+
         expires_at = now + round(self._auth.token_ttl_secs * 1000)
         claims: dict[str, Any] = {
             "iss": _ISSUER,
@@ -298,6 +300,8 @@ class Credentials:
 
     def _claims(self, token: str, now: Millis) -> dict[str, Any]:
         """What a token says, if it is signed with one of our keys and good now. Raises Unauthorized."""
+        import jwt
+
         try:
             if len(token) > _TOKEN_CHARS_MAX:
                 raise jwt.InvalidTokenError(f"longer than {_TOKEN_CHARS_MAX} characters")
@@ -389,6 +393,9 @@ def _token_keys(auth: Auth) -> dict[str, Any]:
 
 
 def _public_key(text: str) -> tuple[str, Any]:
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
     try:
         pem = text.encode() if text.lstrip().startswith("-----BEGIN") else Path(text).read_bytes()
         key = load_pem_public_key(pem)

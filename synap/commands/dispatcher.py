@@ -224,7 +224,8 @@ class Dispatcher(Runner):
             return encode_json(self._execute_admitted(bound, work.admitted(at), now, None))
         if kind is Memory:
             return envelope.payload_of_entry(self._once(bound, raw, name, now, None))
-        if issubclass(kind, Collection) and not self._keyspace.holds(name, kind, now):  # came and went in one batch
+        if issubclass(kind, Collection) and not self._state.keyspace.holds(name, kind, now):
+            # came and went in one batch
             raise NothingFound(bound, nothing.found)
         form = encode_json(nothing.found.form(topic))
         if key is None:
@@ -295,14 +296,12 @@ class Dispatcher(Runner):
                 raise PayloadTooLarge(
                     f"the reply is longer than {REPLY_BYTES_MAX} bytes already", limit=REPLY_BYTES_MAX
                 )
-            if bound.attaches:
-                raise NeedsWebSocket(f"{bound.name} cannot stand in a batch: send it on its own")
-            if bound.command.is_secret or bound.command.is_alone:
-                self._check_permission(bound, entry.payload)
-                raise InvalidRequest(f"{bound.name} cannot stand in a batch: send it on its own")
+            if bound.is_single:
+                self._refuse_in_batch(bound, entry)
             if entry.ack is not None:
                 run.level = max(run.level, level_of(entry.ack))
-            run.wrote = run.wrote or bound.writes
+            if bound.writes:
+                run.wrote = True
             if entry.idempotency_key is not None and bound.writes:
                 key = self._memory_key(entry.idempotency_key)
                 result = self._once(bound, entry.payload, key, run.now, run.transaction)
@@ -315,6 +314,12 @@ class Dispatcher(Runner):
             result = envelope.entry_failure(self._failure(error))
         run.result_bytes += len(result)
         return result
+
+    def _refuse_in_batch(self, bound: Bound, entry: Entry) -> None:
+        if bound.attaches:
+            raise NeedsWebSocket(f"{bound.name} cannot stand in a batch: send it on its own")
+        self._check_permission(bound, entry.payload)
+        raise InvalidRequest(f"{bound.name} cannot stand in a batch: send it on its own")
 
     # Answers
 

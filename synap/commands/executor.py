@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from math import frexp
 from operator import attrgetter
 from typing import Any, get_type_hints
 
@@ -28,6 +29,9 @@ TRANSACTION = "system.transaction"
 CLOCK = "system.clock"
 
 LATENCY_COUNTS = 64
+# So many calls of a command are all timed; after them, where that is enough, one of so many.
+TIMED_EACH = 1_024
+TIMED_ONE_OF = 16
 
 
 class Call(msgspec.Struct, array_like=True, gc=False):
@@ -64,6 +68,8 @@ class Bound:
         "failed",
         "handler",
         "is_audited",
+        "is_single",
+        "is_steady",
         "key_of",
         "latencies",
         "looks_at",
@@ -73,6 +79,7 @@ class Bound:
         "seconds",
         "succeeded",
         "tag",
+        "untimed",
         "writes",
     )
 
@@ -88,6 +95,10 @@ class Bound:
         self.writes = command.writes
         self.needs_master = command.writes or (command.has_effect and not command.admin)
         """A replica refuses it."""
+        self.is_single = command.attaches or command.is_secret or command.is_alone
+        """It stands in no batch."""
+        self.is_steady = command.cost.partition(";")[0] in ("O(1)", "O(log n)")
+        """What it takes hardly depends on the data: once it has run often, timing one call of many is enough."""
         self.is_audited = command.writes and command.namespace == "auth"
         self.key_of = _key_reader(command)
         self.decode: Callable[[Any], Any] = msgspec.json.Decoder(command.payload).decode
@@ -101,8 +112,18 @@ class Bound:
         self.rejected = 0
         self.seconds = 0.0
         """What it took in all."""
+        self.untimed = 0
+        """Calls are timed when this many, a power of two less one, are over since the last one."""
         self.latencies = [0] * LATENCY_COUNTS
         """How often it took less than 2**i seconds and not less than half of that, by i; those below 0 at the end."""
+
+    def took(self, secs: float) -> None:
+        """Count a call that was timed, also for those after the one before that were not."""
+        calls = self.untimed + 1
+        self.seconds += calls * secs
+        self.latencies[frexp(secs)[1]] += calls
+        if self.is_steady and self.succeeded >= TIMED_EACH:
+            self.untimed = TIMED_ONE_OF - 1
 
     def refusal(self, error: Exception) -> SynapError:
         """The error for a payload that `decode` has refused with `error`."""

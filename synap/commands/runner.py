@@ -12,7 +12,6 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Callable
-from math import frexp
 from time import perf_counter
 from typing import Any
 
@@ -51,6 +50,9 @@ SWEPT_BY_COMMAND_MAX = 200
 WORKING_SECS_MAX = 30.0
 
 DENIALS = (401, 403, 429)
+
+# A command whose cost does not depend on the data takes less than this: it need not be timed each time to be noticed.
+STEADY_SECS_MAX = 0.001
 
 KEY_CHARS_SHOWN_MAX = 200
 
@@ -139,9 +141,6 @@ class Runner:
         """Blocking commands that wait, and subscriptions."""
         self._executor = executor
         self._state = executor.state
-        self._keyspace = executor.state.keyspace
-        self._queues = executor.state.queues
-        self._streams = executor.state.streams
         self._journal = journal
         self._clock = clock
         self._time: Moments = clock
@@ -163,9 +162,10 @@ class Runner:
         """Who has sent the request being answered."""
         self._asked_as: str | None = None
         """The id its client has given it."""
-        self._slow_secs = limits.slow_secs
-        self._logs_all = log.isEnabledFor(logging.DEBUG)
-        self._noted_secs = 0.0 if self._logs_all else limits.slow_secs
+        self._noted_secs = 0.0 if log.isEnabledFor(logging.DEBUG) else limits.slow_secs
+        if self._noted_secs < STEADY_SECS_MAX:
+            for bound in self.bound.values():
+                bound.is_steady = False
         self.default_ack = default_ack
         """How far a write must be before its reply, unless its request says."""
         self._noticed_at: Millis = 0
@@ -210,7 +210,8 @@ class Runner:
 
         Nobody has been told of them yet; after this, no restart on a slower clock can undo them.
         """
-        now, keyspace, queues, streams = self._time.hold(), self._keyspace, self._queues, self._streams
+        now, state = self._time.hold(), self._state
+        keyspace, queues, streams = state.keyspace, state.queues, state.streams
         changed = keyspace.sweep(now, limit) + queues.advance(now, limit) + streams.sweep(now, limit)
         if changed or min(keyspace.next_due, queues.next_due, streams.next_due) <= now:
             self._noticed_at = now
@@ -275,9 +276,9 @@ class Runner:
 
     def _run(self, bound: Bound, raw: bytes, now: Millis, transaction: PendingTransaction | None) -> Any:
         """Validate, pass the gates, execute, and journal what changed something. Returns the result."""
-        caller = self._caller
+        caller, decode = self._caller, bound.decode
         try:
-            payload = bound.decode(raw) if caller.is_plain else self._permitted(bound, raw)
+            payload = decode(raw) if caller.is_plain else self._permitted(bound, raw)
             if len(raw) > self._unchecked_bytes:
                 self._gates.check_large(bound, raw, payload)
             if self._bar is not None:
@@ -319,12 +320,14 @@ class Runner:
         self, bound: Bound, payload: Any, raw: bytes, now: Millis, transaction: PendingTransaction | None
     ) -> Any:
         """Run the handler, and journal what changed something."""
-        begun = perf_counter()
+        is_timed = not bound.succeeded & bound.untimed
+        handler = bound.handler
+        begun = perf_counter() if is_timed else 0.0
         try:
             if bound.attaches:
-                result = bound.handler(self._state, payload, now, self._caller.session)
+                result = handler(self._state, payload, now, self._caller.session)
             else:
-                result = bound.handler(self._state, payload, now)
+                result = handler(self._state, payload, now)
         except SynapError:
             bound.failed += 1
             raise
@@ -333,15 +336,18 @@ class Runner:
                 self._record(bound, raw, now, transaction)
             raise NothingFound(bound, result)
         bound.succeeded += 1
-        took = perf_counter() - begun
-        bound.seconds += took
-        bound.latencies[frexp(took)[1]] += 1
-        if took >= self._noted_secs:
-            self._note(bound, payload, took, now)
+        if is_timed:
+            took = perf_counter() - begun
+            bound.took(took)
+            if took >= self._noted_secs:
+                self._note(bound, payload, took, now)
         if bound.writes:
             if type(result) is Unchanged:
                 return result.result
-            self._record(bound, raw, now, transaction)
+            if transaction is None:
+                self._append(bound.tag, raw, now)
+            else:
+                self._record(bound, raw, now, transaction)
             if bound.is_audited:
                 self.audit.changed(bound.name, ", ".join(named_keys(bound.command, payload)), self._caller)
         return result
@@ -364,7 +370,7 @@ class Runner:
         caller, key, request_id = self._caller, next(named_keys(bound.command, payload), None), self._current_id()
         fields = {"command": bound.name, "duration_ms": round(took * 1000, 3), "request_id": request_id}
         fields |= caller_fields(caller) | ({} if key is None else {"key": key[:KEY_CHARS_SHOWN_MAX]})
-        if took >= self._slow_secs:
+        if took >= self._limits.slow_secs:
             client = "" if caller.peer is None else str(caller.peer)
             self.slowlog.note(now, bound.name, key, took, client, request_id, caller.trace)
             log.warning("slow command", extra={"fields": fields})

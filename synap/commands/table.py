@@ -191,15 +191,18 @@ class Table:
 
     def __init__(self) -> None:
         self._commands: dict[str, Command] = {}
+        self._owners: dict[tuple[str, str], str] = {}
+        """The command that each route leads to; what its parameters are called makes no difference."""
 
     def add(self, command: Command) -> None:
         """Add a row; raises ValueError when the name or a route is taken."""
         if command.name in self._commands:
             raise ValueError(f"{command.name} is declared twice")
-        taken = {(r.method, PATH_PARAMETER.sub("{}", r.path)): c.name for c in self for r in c.routes}
-        for route in command.routes:
-            if owner := taken.get((route.method, PATH_PARAMETER.sub("{}", route.path))):
+        places = [(route.method, PATH_PARAMETER.sub("{}", route.path)) for route in command.routes]
+        for route, place in zip(command.routes, places, strict=True):
+            if owner := self._owners.get(place):
                 raise ValueError(f"{command.name}: {route.method} {route.path} belongs to {owner}")
+        self._owners.update(dict.fromkeys(places, command.name))
         self._commands[command.name] = command
 
     def get(self, name: str) -> Command | None:

@@ -117,14 +117,14 @@ class Lane:
             if connection.at_ease and len(replies) == 1:
                 reply = replies[0]
                 if reply.status == _OK and reply.lsn <= reached[reply.ack] and not reply.is_packed:
-                    body = reply.body
+                    body, write = reply.body, connection.write
                     if reply.bucket is None:
-                        connection.write((ok_heads.get(len(body)) or self._ok_head(len(body))) + body)
+                        write((ok_heads.get(len(body)) or self._ok_head(len(body))) + body)
                     else:
                         now = now or self.guard.clock.now()
                         template = self._limited.get(len(body)) or self._limited_ok(len(body))
                         remaining, full_at = reply.bucket.standing(now)
-                        connection.write(template % (remaining, -(-full_at // 1000), body))
+                        write(template % (remaining, -(-full_at // 1000), body))
                     replies.clear()
                     continue
             connection.advance()
@@ -256,7 +256,7 @@ class LaneConnection(asyncio.Protocol):
         if not self.at_ease:
             self._put_by(data)
             return
-        lane, size, at = self.lane, len(data), 0
+        lane, replies, size, at = self.lane, self.replies, len(data), 0
         self.active = True
         while at < size:
             head = self._head
@@ -280,21 +280,22 @@ class LaneConnection(asyncio.Protocol):
             caller = self.caller
             if head.identity is not caller.identity or head.trace is not caller.trace:
                 caller = self.caller = lane.guard.caller(head.identity, self.peer, head.trace)
+            answer = head.answer
             try:
-                reply = head.answer(data[body_at:stop], head.idempotency_key, head.ack, caller)
+                reply = answer(data[body_at:stop], head.idempotency_key, head.ack, caller)
                 if caller.bucket is not None:
                     reply.bucket = caller.bucket
-                self.replies.append(reply)
+                replies.append(reply)
             except WouldBlock as blocked:
                 if not self._ending:
                     self._begin_wait(blocked.wait, data[stop:])
                     break
-                self.replies.append(blocked.wait.give_up())
+                replies.append(blocked.wait.give_up())
             at = stop
-            if (at < size or len(self.replies) > 1) and self._owes_too_much():
+            if (at < size or len(replies) > 1) and self._owes_too_much():
                 self._hold(data[at:], is_foreign=False)
                 break
-        if not self.owing and self.replies:
+        if replies and not self.owing:
             self._owe()
 
     def eof_received(self) -> bool:
