@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+
+import msgspec
 
 from synap.commands.reply import Reply
 from synap.journal.committer import Committer
@@ -52,24 +53,25 @@ class Owed:
 
     def send(self) -> None:
         """Send what may leave."""
-        ready = list(self._no_longer_held())
-        while self._frames:
-            frame = self._frames[0]
+        ready = self._no_longer_held() if self._held else []
+        frames, reached = self._frames, self._committer.reached
+        while frames:
+            frame = frames[0]
             body = frame.body
-            if frame.lsn > self._committer.reached[frame.ack]:
+            if frame.lsn > reached[frame.ack]:
                 refusal = self._committer.refusal(frame.ack, frame.lsn)
                 if refusal is None:
                     self._await(frame)
                     break
                 if frame.is_kept:
-                    self._hold(self._frames.popleft())
+                    self._hold(frames.popleft())
                     continue
                 if frame.reply is not None and frame.reply.wrote:
                     body = self._render(frame.reply.refused(refusal))
             elif frame.is_kept and self._held:
-                self._hold(self._frames.popleft())
+                self._hold(frames.popleft())
                 continue
-            self._frames.popleft()
+            frames.popleft()
             ready.append(body)
         if ready:
             self._write(b"".join(ready))
@@ -117,7 +119,7 @@ class Owed:
             self._committer.wait_for(self, frame.ack, frame.lsn)
 
 
-class _Frame(NamedTuple):
+class _Frame(msgspec.Struct, gc=False):
     body: bytes
     lsn: Lsn
     ack: int

@@ -1,7 +1,9 @@
 """`/api/v1/ws`: every command, and what is pushed to subscribers, on one WebSocket.
 
-aiohttp does the handshake, the parsing and the control frames. What is sent is put together here and written to the
-transport whole: a push to a thousand subscribers is one frame, made once.
+aiohttp does the handshake, the parsing and the control frames. A request is answered as soon as it is parsed, without
+a task being woken for it, unless too many are in a row or replies have to leave first: then it waits to be read. What
+is sent is put together here and written to the transport whole: a push to a thousand subscribers is one frame, made
+once.
 
 A connection has two ways out. Replies, and pushes once they have been read from where they wait, are *owed* (owed.py).
 Everything pushed waits where it costs nothing more: events in the log, messages of a queue in the queue, pub/sub in an
@@ -11,6 +13,7 @@ outbox that is bounded. It is read only as fast as the client takes it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import struct
 from contextlib import suppress
 from typing import cast
@@ -18,6 +21,9 @@ from typing import cast
 import msgspec
 import orjson
 from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp._websocket.models import WSMessageNoDecodeText
+from aiohttp._websocket.reader import WebSocketDataQueue
+from aiohttp.http import WebSocketReader, WebSocketWriter
 
 from synap.commands import packed
 from synap.commands.events import StreamFeed
@@ -33,11 +39,15 @@ from synap.transport.guard import SOCKET_PATH
 from synap.transport.live import CLOSE_SECS_MAX, Client, Live
 from synap.transport.owed import DISK_RETRY_SECS, Owed
 
+log = logging.getLogger("synap.websocket")
+
 HEARTBEAT_SECS = 60.0
 # Commands of one connection that wait at the same time.
 WAITS_MAX = 1_000
 # Requests of one connection that are answered before others have their turn.
 REQUESTS_IN_A_ROW = 32
+# What is read ahead of them.
+UNREAD_BYTES_MAX = 64 * 1024
 # Replies of one connection that wait for the journal; past them it is not read.
 OWED_MAX = 1_000
 # With so many replies and pushes waiting for the journal, no more pushes are read.
@@ -73,18 +83,70 @@ def add_routes(app: web.Application, live: Live, max_body_bytes: int) -> None:
             raise InvalidRequest(f"expected a WebSocket at {SOCKET_PATH}: GET with Upgrade: websocket")
         await socket.prepare(request)
         client = SocketClient(live, socket, cast(HandedOver, request.protocol))
-        socket.client = client
         async with live.connected(client, caller, "websocket"):
+            socket.serve(client)
             await client.serve()
         return socket
 
     add_get(app, SOCKET_PATH, handle)
 
 
+class _Inlet(WebSocketDataQueue):
+    """Hands requests to the client as they are parsed. What it cannot take now, and control frames, wait to be read."""
+
+    client: SocketClient | None = None
+
+    def feed_data(self, data: WSMessageNoDecodeText, size: int) -> None:
+        """Take a message."""
+        client, kind = self.client, data.type
+        if (
+            client is not None
+            and (kind is WSMsgType.TEXT or kind is WSMsgType.BINARY)
+            and not self._buffer
+            and client.may_receive()
+        ):
+            client.receive(data.data, kind is WSMsgType.BINARY)
+        else:
+            super().feed_data(data, size)
+
+
 class _Socket(web.WebSocketResponse):
     """Says goodbye behind what is owed, and does not wait for ever for a client that reads nothing."""
 
     client: SocketClient
+    _is_heard = False
+    """Something has come since the heartbeat was last looked at."""
+
+    def serve(self, client: SocketClient) -> None:
+        """From now on requests go to the client at once."""
+        self.client = cast(_Inlet, self._reader).client = client
+
+    def _post_start(self, request: web.BaseRequest, protocol: str | None, writer: WebSocketWriter) -> None:
+        self._ws_protocol, self._writer = protocol, writer
+        self._reset_heartbeat()
+        self._reader = _Inlet(request.protocol, UNREAD_BYTES_MAX, loop=asyncio.get_running_loop())
+        self._parser = WebSocketReader(self._reader, self._max_msg_size, compress=False, decode_text=False)
+        request.protocol.set_parser(self._parser, data_received_cb=self._on_data_received)
+        request.protocol.keep_alive(False)
+
+    def _on_data_received(self) -> None:
+        self._is_heard = True
+
+    def _send_heartbeat(self) -> None:
+        if not self._still_heard():
+            super()._send_heartbeat()
+
+    def _pong_not_received(self) -> None:
+        if not self._still_heard():
+            super()._pong_not_received()
+
+    def _still_heard(self) -> bool:
+        """Begin the heartbeat anew if something has come."""
+        is_heard, self._is_heard = self._is_heard, False
+        if is_heard:
+            self._heartbeat_cb = None
+            self._reset_heartbeat()
+        return is_heard
 
     async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True) -> bool:
         try:
@@ -109,7 +171,8 @@ class SocketClient(Client):
         self._socket = socket
         self._connection = connection
         self._owed = Owed(live.committer, self._write, _reply_frame, self.advance)
-        self._requests = 0
+        self._in_a_row = 0
+        """Requests answered since others have had their turn."""
         self._waits: dict[Wait, asyncio.TimerHandle] = {}
         self._in_line: dict[QueueFeed, Wait] = {}
         self._due: dict[Feed, None] = {}
@@ -127,14 +190,28 @@ class SocketClient(Client):
 
     # Requests
 
+    def may_receive(self) -> bool:
+        """Whether the next request may be answered now, if none is before it."""
+        is_ending = self._settled is not None or self._closing is not None
+        return self._in_a_row < REQUESTS_IN_A_ROW and self._readable.is_set() and not is_ending
+
+    def receive(self, body: bytes, is_binary: bool) -> None:
+        """Answer a request."""
+        self._in_a_row += 1
+        try:
+            self._receive(body, is_binary)
+        except Exception:
+            log.exception("a connection is closed")
+            self.stop(WSCloseCode.INTERNAL_ERROR, b"an unexpected error")
+
     async def serve(self) -> None:
-        """Answer until the connection ends."""
+        """Answer what could not be answered at once, until the connection ends."""
         async for message in self._socket:
             if message.type is WSMsgType.TEXT or message.type is WSMsgType.BINARY:
-                self._receive(message.data, message.type is WSMsgType.BINARY)
-                self._requests += 1
-                if self._requests % REQUESTS_IN_A_ROW == 0:
+                self.receive(message.data, message.type is WSMsgType.BINARY)
+                if self._in_a_row >= REQUESTS_IN_A_ROW:
                     await asyncio.sleep(0)  # what has arrived already is read without a pause
+                    self._in_a_row = 0
                 while not self._readable.is_set():
                     if self._connection.is_closing():
                         return
@@ -176,6 +253,7 @@ class SocketClient(Client):
 
     def advance(self) -> None:
         """Send what is owed and may leave; then, as far as the client takes it, what is to be pushed."""
+        self._in_a_row = 0
         if self._connection.is_closing() or self._socket.closed:
             return
         self._owed.send()
@@ -184,7 +262,7 @@ class SocketClient(Client):
         if self._settled is not None:
             if not self._owed:
                 self._settled.set()
-        elif len(self._owed) < PUSHED_BEHIND_MAX:
+        elif (self._due or self.outbox) and len(self._owed) < PUSHED_BEHIND_MAX:
             self._push()
 
     def notice(self, topic: Topic) -> None:
