@@ -36,6 +36,8 @@ class Clock:
     def __init__(self, source: Callable[[], int] = time.time_ns) -> None:
         self.held: Millis = 0
         """The moment of this tick, 0 before anybody has asked."""
+        self.held_since = 0.0
+        """When somebody first asked for it, by `time.perf_counter`."""
         self._source = source
         self._floor: Millis = 0
         self._shown: Millis = 0
@@ -59,6 +61,7 @@ class Clock:
         """The moment of this tick."""
         if not self.held:
             self.held = self.now()
+            self.held_since = time.perf_counter()
         return self.held
 
     def release(self) -> None:

@@ -15,11 +15,11 @@ import logging
 import math
 import secrets
 import socket
-import ssl
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Literal
 
 from aiohttp import web
@@ -51,6 +51,7 @@ from synap.journal.recovery import Progress, recover
 from synap.replication.service import Options, Replication
 from synap.replication.standing import Role
 from synap.replication.wire import Publication
+from synap.stalls import Stalls
 from synap.transport import app, event_source, pages, replication, rest, websocket
 from synap.transport.browsers import OriginPolicy
 from synap.transport.guard import Guard
@@ -59,17 +60,21 @@ from synap.transport.live import Live
 from synap.transport.metrics import Metrics
 from synap.transport.overview import Overview, Snapshots
 from synap.transport.sockets import allow_files, notice_lost_peers
-from synap.transport.tls import HANDSHAKE_SECS_MAX, BadCertificate, Certificate
-from synap.transport.workers import Workers
+from synap.transport.tls import HANDSHAKE_SECS_MAX, BadCertificate, Certificate, trusting
+from synap.transport.workers import Turns, Workers
 
 log = logging.getLogger("synap.server")
 
 SWEEP_INTERVAL_SECS = 0.1
-SWEEP_KEYS_MAX = 2_000
+SWEEP_PAUSE_SECS = 0.004
+"""Instead, while it is behind."""
+SWEEP_SECS = 0.001
+SWEEP_PORTION = 100
 SNAPSHOT_CHECK_SECS = 1.0
 OVERVIEW_SECS = 1.0
 DRAIN_SECS_MAX = 10.0
-GC_ALLOCATIONS = 50_000
+# Collections of the newer objects, small ones, take up to 2 ms. One of all takes long, and is made as seldom as can be.
+GC_THRESHOLDS = (5_000, 5, 200)
 LISTEN_BACKLOG = 1_024
 FILES_BESIDE_CONNECTIONS = 256
 # With replicas that go by it, the journal knows so often what time it is.
@@ -111,6 +116,9 @@ class Server:
         self._clock = clock = Clock()
         timeout_secs = settings.replication.ack_timeout_ms / 1000
         self._committer = Committer(self._journal, fsync, self._tick_over, timeout_secs)
+        self._committer.on_sent = self._tick_sent
+        self._stalls = Stalls()
+        self._tick_begun = 0.0
         self._dispatcher = Dispatcher(
             self._executor,
             self._journal,
@@ -128,6 +136,7 @@ class Server:
         )
         self._credentials.on_use = self._credential_used
         self._dispatcher.offload = self._offload
+        self._dispatcher.take_turns = Turns(self._committer.schedule, self._stalls).begin
         self._dispatcher.refusal = Unavailable("the server is starting; GET /ready says when it takes requests")
         self._loop = asyncio.get_running_loop()
         self._alarm: asyncio.TimerHandle | None = None
@@ -137,6 +146,8 @@ class Server:
         self._tasks: list[asyncio.Task[None]] = []
         self._snapshots = Snapshots()
         self._snapshot_wanted = asyncio.Event()
+        self._removing = asyncio.Lock()
+        """Held while files of the journal are removed or replaced."""
         self._snapshotted_at_bytes = 0
         self._snapshotting: asyncio.subprocess.Process | None = None
         self._role: Role | None = None
@@ -240,11 +251,12 @@ class Server:
         # that collecting rarely costs little memory and spares every request its share of the searching.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(GC_ALLOCATIONS)
+        gc.set_threshold(*GC_THRESHOLDS)
         eviction.prepare(self._state.keyspace, self.settings.memory.policy)
         self._journal.open(progress.lsn, continues=progress.tail_lsn == progress.lsn)
         self._committer.start()
-        self._drop_superfluous()
+        self._state.bin.is_emptied = True
+        await self._drop_superfluous()
         return progress
 
     @property
@@ -318,15 +330,20 @@ class Server:
             transport.close()
 
     async def _sweep(self) -> None:
+        pause_secs = SWEEP_INTERVAL_SECS
         while True:
-            await asyncio.sleep(SWEEP_INTERVAL_SECS)
-            self._dispatcher.tick(SWEEP_KEYS_MAX)
+            due = self._loop.time() + pause_secs
+            await asyncio.sleep(pause_secs)
+            self._stalls.late(self._loop.time() - due)
+            is_behind = self._dispatcher.tick(SWEEP_PORTION, SWEEP_SECS)
+            pause_secs = SWEEP_PAUSE_SECS if is_behind else SWEEP_INTERVAL_SECS
             if self._replication.streams and self._state.next_due < self._state.time + CLOCK_MS < self._clock.now():
                 self._dispatcher.record_time()
             self._committer.schedule()
 
     def _tick_over(self) -> None:
         """Let the time go on, and see to it that those who wait for what it brings are served when it does."""
+        self._tick_begun = self._clock.held_since if self._clock.held else 0.0
         self._clock.release()
         if self._reviewed_revision != self._state.accounts.revision:
             self._reviewed_revision = self._state.accounts.revision
@@ -338,9 +355,15 @@ class Server:
             self._alarm_at = next_due
             self._alarm = self._loop.call_later(max(next_due - self._clock.now(), 0) / 1000, self._alarmed)
 
+    def _tick_sent(self) -> None:
+        """Take note of how long the tick took, from its first command to its last reply."""
+        if self._tick_begun:
+            self._stalls.note(perf_counter() - self._tick_begun)
+        self._clock.release()  # what was sent may have asked for the time
+
     def _alarmed(self) -> None:
         self._alarm, self._alarm_at = None, math.inf
-        self._dispatcher.tick(SWEEP_KEYS_MAX)
+        self._dispatcher.tick(SWEEP_PORTION, SWEEP_SECS)
         self._committer.schedule()
 
     def _defaults(self) -> Defaults:
@@ -387,11 +410,12 @@ class Server:
         dispatcher, state, journal, lane = self._dispatcher, self._state, self._journal, self._lane
         self._overview = Overview(self, self._loaded, dispatcher, state, journal, lane, self._replication)
         state.host = state.replicating = self._overview
-        return Metrics(dispatcher, state, journal, lane, self._live, self._overview, self._snapshots)
+        return Metrics(dispatcher, state, journal, lane, self._live, self._overview, self._snapshots, self._stalls)
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(OVERVIEW_SECS)
+            self._stalls.second_over()
             self._overview.tick()
             self._live.review()
 
@@ -438,20 +462,23 @@ class Server:
             self._snapshotting = None
         if status:
             raise ChildProcessError(f"the snapshot process failed with exit status {status}")
-        self._drop_superfluous()
+        await self._drop_superfluous()
 
-    def _drop_superfluous(self) -> None:
+    async def _drop_superfluous(self) -> None:
         """Remove segments that hold nothing but what the newest snapshot holds, and older snapshots."""
-        snapshots = snapshot.list_snapshots(self._directory)
-        if not snapshots:
-            return
-        lsn = snapshot.lsn_of(snapshots[-1])
-        self._snapshots.last_at = snapshots[-1].stat().st_mtime_ns // 1_000_000
-        needed_from = self._replication.needed_from()
-        dropped = self._journal.truncate_before(lsn + 1 if needed_from is None else min(needed_from, lsn + 1))
-        for path in snapshots[:-1]:
-            path.unlink(missing_ok=True)
-        log.info("snapshot up to record %d, %d segments dropped", lsn, dropped)
+        async with self._removing:
+            snapshots = snapshot.list_snapshots(self._directory)
+            if not snapshots:
+                return
+            lsn = snapshot.lsn_of(snapshots[-1])
+            self._snapshots.last_at = snapshots[-1].stat().st_mtime_ns // 1_000_000
+            needed_from = self._replication.needed_from()
+            before = lsn + 1 if needed_from is None else min(needed_from, lsn + 1)
+            # Giving back a gigabyte takes a file system tenths of a second.
+            dropped = await asyncio.to_thread(self._journal.truncate_before, before)
+            for path in snapshots[:-1]:
+                await asyncio.to_thread(path.unlink, missing_ok=True)
+            log.info("snapshot up to record %d, %d segments dropped", lsn, dropped)
 
     # Replication
 
@@ -463,7 +490,7 @@ class Server:
                 secret=options.secret,
                 keep_bytes=options.keep_bytes,
                 ack_level=self._local_ack,
-                ssl=_trusting(options.tls_ca),
+                ssl=trusting(options.tls_ca),
             ),
             self,
             self._journal,
@@ -547,8 +574,10 @@ class Server:
                 with suppress(ProcessLookupError):
                     self._snapshotting.terminate()
                 await asyncio.sleep(0.01)
-            await asyncio.to_thread(change)
+            async with self._removing:
+                await asyncio.to_thread(change)
         finally:
+            self._state.bin.is_emptied = False  # nobody is served meanwhile
             self._state.clear()
             await self._load()
             self._dispatcher.ready()
@@ -569,13 +598,3 @@ class Server:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def _trusting(file: str) -> ssl.SSLContext | bool:
-    """What certificates of other servers to trust. Raises UnusableSetting."""
-    if not file:
-        return True
-    try:
-        return ssl.create_default_context(cafile=file)
-    except (OSError, ssl.SSLError) as error:
-        raise UnusableSetting("replication.tls_ca", f"{file} cannot be read: {error.strerror or error}") from None

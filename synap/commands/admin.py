@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from synap.clock import Millis
 from synap.commands import reference
 from synap.commands.host import (
@@ -16,6 +18,7 @@ from synap.commands.host import (
     Setting,
     SnapshotBegun,
 )
+from synap.commands.slices import PORTION, WHOLE_MAX, Steps, sliced
 from synap.commands.slowlog import SlowCommand
 from synap.commands.state import State
 from synap.commands.table import TABLE, NoPayload, command
@@ -33,7 +36,10 @@ class Digest(Result):
 
 @command("admin.digest", admin=True, cost="O(n)", since="0.1")
 def digest(state: State, payload: NoPayload, now: Millis) -> Digest:
-    """Hash the whole state: servers with equal data answer the same."""
+    """Hash the whole state: servers with equal data answer the same.
+
+    The hash is of one moment, so everybody else waits while it is made: about a second for a million keys.
+    """
     return Digest(digest=state.digest(now), lsn=state.lsn)
 
 
@@ -46,7 +52,14 @@ class Commands(Result):
 @command("admin.commands", routes=("GET /api/v1/commands",), cost="O(1)", since="0.1")
 def commands(state: State, payload: NoPayload, now: Millis) -> Commands:
     """List every command with the JSON Schemas of its payload and result."""
-    return Commands(commands=reference.describe(TABLE))
+    return sliced(Commands, _describing())
+
+
+def _describing() -> Steps:
+    for each in TABLE.public():
+        reference.described(each)
+        yield
+    return msgspec.json.encode(Commands(commands=reference.describe(TABLE)))
 
 
 class KeyStats(Result):
@@ -92,15 +105,44 @@ class Stats(Result):
 
 @command("admin.stats", admin=True, routes=("GET /info",), cost="O(queues + rooms)", since="0.4")
 def stats(state: State, payload: NoPayload, now: Millis) -> Stats:
-    """Describe the server in numbers."""
-    facts, streams, pubsub = _host(state).facts(), state.streams.names(), state.pubsub
-    queues = [queue for name in state.queues.names() if (queue := state.queues.find(name, now)) is not None]
+    """Describe the server in numbers.
+
+    With many queues or rooms this takes several turns of the server; messages and subscribers are counted meanwhile.
+    """
+    queues, rooms = state.queues.names(), state.streams.names()
+    if len(queues) + len(rooms) > WHOLE_MAX:
+        return sliced(Stats, _counting(state, queues, rooms, now))
+    return _stats(state, _messages(state, queues, now), _subscribers(state, rooms), now)
+
+
+def _counting(state: State, queues: list[str], rooms: list[str], now: Millis) -> Steps:
+    messages = subscribers = 0
+    for start in range(0, len(queues), PORTION):
+        messages += _messages(state, queues[start : start + PORTION], now)
+        yield
+    for start in range(0, len(rooms), PORTION):
+        subscribers += _subscribers(state, rooms[start : start + PORTION])
+        yield
+    return msgspec.json.encode(_stats(state, messages, subscribers, now))
+
+
+def _messages(state: State, queues: list[str], now: Millis) -> int:
+    found = [queue for name in queues if (queue := state.queues.find(name, now)) is not None]
+    return sum(queue.depth + queue.delayed + queue.in_flight for queue in found)
+
+
+def _subscribers(state: State, rooms: list[str]) -> int:
+    return sum(len(state.line.watchers((Stream, name))) for name in rooms)
+
+
+def _stats(state: State, messages: int, subscribers: int, now: Millis) -> Stats:
+    facts, pubsub = _host(state).facts(), state.pubsub
     return Stats(
         server=facts.server,
         memory=facts.memory,
         kv=KeyStats(state.keyspace.size(now), facts.key_operations_per_sec),
-        queues=QueueStats(len(queues), sum(queue.depth + queue.delayed + queue.in_flight for queue in queues)),
-        streams=StreamStats(len(streams), sum(len(state.line.watchers((Stream, name))) for name in streams)),
+        queues=QueueStats(len(state.queues), messages),
+        streams=StreamStats(len(state.streams), subscribers),
         pubsub=PubsubStats(pubsub.total_topics, pubsub.total_subscribers),
         journal=facts.journal,
         connections=facts.connections,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+from operator import attrgetter
 from typing import Annotated
 
 import msgspec
@@ -12,6 +13,7 @@ from synap.clock import Millis
 from synap.commands.admission import Admission, Revealing
 from synap.commands.auth_giving import Permissions, Roles, check_may_give, check_permissions, check_roles
 from synap.commands.caller import Caller, Network
+from synap.commands.large import ordered
 from synap.commands.permissions import Permission
 from synap.commands.state import State
 from synap.commands.table import NoPayload, command
@@ -185,9 +187,17 @@ class Keys(Result):
 @command("auth.list_keys", admin=True, routes=("GET /auth/keys",), cost="O(n log n)", since="0.4")
 def list_keys(state: State, payload: NoPayload, now: Millis) -> Keys:
     """List all API keys, never the keys themselves."""
-    return Keys(
-        [
-            KeyListed(k.id, k.name, k.roles, k.permissions, k.created_at, k.expires_at, k.allowed_ips, k.last_used_at)
-            for k in state.accounts.api_keys()
-        ]
+    return ordered(Keys, state.accounts.api_keys(), attrgetter("created_at", "id"), _listed)
+
+
+def _listed(key: ApiKey) -> KeyListed:
+    return KeyListed(
+        key.id,
+        key.name,
+        key.roles,
+        key.permissions,
+        key.created_at,
+        key.expires_at,
+        key.allowed_ips,
+        key.last_used_at,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Annotated
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from synap.clock import Millis
 from synap.commands.admission import Admission
 from synap.commands.auth_giving import Permissions, RoleName, check_may_give, check_permissions
+from synap.commands.large import ordered
 from synap.commands.permissions import Permission
 from synap.commands.roles import builtin
 from synap.commands.state import State
@@ -109,4 +111,9 @@ class RoleList(Result):
 def list_roles(state: State, payload: NoPayload, now: Millis) -> RoleList:
     """List all roles."""
     fixed = [RoleListed(role, list(permissions), True) for role, permissions in builtin().items()]
-    return RoleList(fixed + [RoleListed(role, list(texts), False) for role, texts in state.accounts.roles()])
+    return ordered(RoleList, state.accounts.roles(), itemgetter(0), _listed, first=fixed)
+
+
+def _listed(role: tuple[str, list[str]]) -> RoleListed:
+    name, permissions = role
+    return RoleListed(name, permissions, False)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 
 from synap.clock import Millis
 from synap.commands.admission import Admission, Later
 from synap.commands.auth import Password, Username
 from synap.commands.auth_giving import RoleName, Roles, check_may_give, check_roles
+from synap.commands.large import ordered
 from synap.commands.state import State
 from synap.commands.table import NoPayload, command, unchanged
 from synap.commands.types import Payload, Result, Success
+from synap.engines.accounts import User
 from synap.errors import UserExists
 
 
@@ -239,9 +242,11 @@ class Users(Result):
 @command("auth.list_users", admin=True, routes=("GET /auth/users",), cost="O(n log n)", since="0.4")
 def list_users(state: State, payload: NoPayload, now: Millis) -> Users:
     """List all users."""
-    return Users(
-        [UserListed(u.username, u.roles, u.enabled, u.created_at, u.last_login_at) for u in state.accounts.users()]
-    )
+    return ordered(Users, state.accounts.users(), attrgetter("username"), _listed)
+
+
+def _listed(user: User) -> UserListed:
+    return UserListed(user.username, user.roles, user.enabled, user.created_at, user.last_login_at)
 
 
 def _roles_of(state: State, username: str) -> RolesResult:

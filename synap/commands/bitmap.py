@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import msgspec
 
 from synap.clock import Millis
 from synap.commands.collections import TypeStats, existing_or_new, settled, stats_of
+from synap.commands.slices import Steps, sliced
 from synap.commands.state import State
 from synap.commands.table import NoPayload, command, unchanged
 from synap.commands.types import Int64, Key, Keys, Length, Payload, Result
@@ -18,6 +20,12 @@ Bit = Annotated[int, msgspec.Meta(ge=0, le=1)]
 Offset = Annotated[int, msgspec.Meta(ge=0, le=BITS_MAX - 1)]
 FieldType = Annotated[str, msgspec.Meta(description="u1 to u63, or i1 to i64 with a sign")]
 CountedOffset = Annotated[str, msgspec.Meta(description="'#3': three times the width of the type")]
+
+
+# Up to so many bits are looked at at once: 1 MiB.
+_COUNTED_WHOLE_MAX = 8 * 1024 * 1024
+
+_encode = msgspec.json.Encoder().encode
 
 
 class SetBit(Payload):
@@ -96,9 +104,11 @@ def bitcount(state: State, payload: BitCount, now: Millis) -> BitCountResult:
     bitmap = state.keyspace.look(payload.key, Bitmap, now)
     if bitmap is None:
         return BitCountResult(0)
-    if payload.start is None or payload.end is None:
-        return BitCountResult(bitmap.bitcount())
-    return BitCountResult(bitmap.bitcount(payload.start, payload.end, payload.unit))
+    start, end = (0, -1) if payload.start is None or payload.end is None else (payload.start, payload.end)
+    window = bitmap.window(start, end, payload.unit)
+    if window.last - window.first > _COUNTED_WHOLE_MAX:
+        return sliced(BitCountResult, _count(window.copy().counts()))
+    return BitCountResult(sum(window.counts()))
 
 
 class BitPos(Payload):
@@ -161,7 +171,8 @@ def bitop(state: State, payload: BitOp, now: Millis) -> Length:
     expiry is dropped.
     """
     keyspace, destination = state.keyspace, payload.destination
-    operands = [existing_or_new(state, key, Bitmap, now) for key in payload.keys]
+    found = {key: existing_or_new(state, key, Bitmap, now) for key in dict.fromkeys(payload.keys)}
+    operands = [found[key] for key in payload.keys]
     result = bitmaps.bitop(payload.operation, operands)
     if len(result) > 0:
         keyspace.put(destination, result, now)
@@ -248,3 +259,11 @@ def bitfield(state: State, payload: BitField, now: Millis) -> FieldValues:
 def stats(state: State, payload: NoPayload, now: Millis) -> TypeStats:
     """Describe all bitmaps together; their elements are bytes."""
     return stats_of(state, Bitmap, now)
+
+
+def _count(blocks: Iterator[int]) -> Steps:
+    count = 0
+    for bits in blocks:
+        count += bits
+        yield
+    return _encode(BitCountResult(count))

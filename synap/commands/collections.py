@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar, cast
 import msgspec
 
 from synap.clock import Millis
+from synap.commands.large import drained
 from synap.commands.state import State
 from synap.commands.table import nothing_yet, unchanged
 from synap.commands.types import Key, Payload, Result, check_either
@@ -80,10 +81,13 @@ class TypeStats(Result):
 
 
 def stats_of(state: State, kind: type[Collection], now: Millis) -> TypeStats:
-    """The result of hash.stats, list.stats, ... O(1)."""
-    tally = state.keyspace.tally(kind, now)
-    operations = state.operations(kind.type_name)
-    return TypeStats(tally.keys, tally.elements, tally.bytes, operations)
+    """The result of hash.stats, list.stats, ... O(1), but for what is due."""
+
+    def told() -> TypeStats:
+        tally = state.keyspace.tally(kind, now)
+        return TypeStats(tally.keys, tally.elements, tally.bytes, state.operations(kind.type_name))
+
+    return drained(state, TypeStats, told, now)
 
 
 def existing_or_new(state: State, key: str, kind: type[C], now: Millis) -> C:

@@ -28,6 +28,7 @@ from synap.commands.executor import Bound, Memory
 from synap.commands.gates import unauthorized
 from synap.commands.reply import ACKS, Outcome, Reply, level_of
 from synap.commands.runner import NothingFound, PendingTransaction, Runner, Work, encode_json
+from synap.commands.slices import Sliced
 from synap.commands.waiting import Wait, WouldBlock
 from synap.engines.arrivals import Topic
 from synap.engines.collection import Collection
@@ -48,9 +49,10 @@ A = TypeVar("A")
 class _BatchRun:
     """A batch on its way through: the strongest acknowledgement asked for, and whether it may have written."""
 
-    __slots__ = ("level", "now", "result_bytes", "transaction", "wrote")
+    __slots__ = ("failures", "level", "now", "result_bytes", "transaction", "wrote")
 
     def __init__(self, level: int, now: Millis) -> None:
+        self.failures = 0
         self.result_bytes = 0
         self.level = level
         self.now = now
@@ -76,7 +78,10 @@ class Dispatcher(Runner):
                 request = decode_entry(body)
             except envelope.UNREADABLE as error:
                 request = envelope.decode_other(body, error)
-                return self._answer_batch(request, idempotency_key, ack)
+                try:
+                    return self._answer_batch(request, idempotency_key, ack)
+                finally:
+                    self._hints = True
             self._asked_as = request.request_id
             key = request.idempotency_key or idempotency_key
             if key is not None:
@@ -112,7 +117,7 @@ class Dispatcher(Runner):
         """`answer` for a MessagePack body."""
         try:
             reply = self.answer(packed.to_json(body), idempotency_key, ack, caller)
-        except InvalidRequest as error:
+        except SynapError as error:
             reply = self.refuse(error, caller)
         except WouldBlock as blocked:
             blocked.wait.render = _packed
@@ -206,7 +211,8 @@ class Dispatcher(Runner):
             except SynapError as error:
                 return fail(error)
 
-        seconds = found.seconds if isinstance(found.result, Work) else min(found.seconds, self._limits.max_wait_secs)
+        is_work = isinstance(found.result, Work | Sliced)
+        seconds = found.seconds if is_work else min(found.seconds, self._limits.max_wait_secs)
         return WouldBlock(Wait(self.line, topics, seconds, attempt, give_up, found.name, found.for_all))
 
     def _retry(self, nothing: NothingFound, topic: Topic, raw: bytes, key: str | None) -> bytes:
@@ -222,6 +228,8 @@ class Dispatcher(Runner):
                 self._admit_write(bound, now, None)
             at = now if bound.writes else self._clock.hold()
             return encode_json(self._execute_admitted(bound, work.admitted(at), now, None))
+        if kind is Sliced:
+            return self._sliced(bound, name, raw, now)
         if kind is Memory:
             return envelope.payload_of_entry(self._once(bound, raw, name, now, None))
         if issubclass(kind, Collection) and not self._state.keyspace.holds(name, kind, now):
@@ -282,7 +290,7 @@ class Dispatcher(Runner):
         told = [bytes(result) for result in msgspec.json.decode(results, type=list[msgspec.Raw])]
         for index, raw in enumerate(commands):
             try:
-                entry = envelope.decode_single(raw)
+                entry = envelope.decode_single(raw, hints=False)
                 self._check_permission(self._find(entry.command), entry.payload)
             except SynapError as error:
                 told[index] = envelope.entry_failure(error)
@@ -290,7 +298,7 @@ class Dispatcher(Runner):
 
     def _run_entry(self, raw: msgspec.Raw, run: _BatchRun) -> bytes:
         try:
-            entry = envelope.decode_single(raw)
+            entry = envelope.decode_single(raw, hints=self._hints)
             bound = self.bound.get(entry.command) or self._find(entry.command)
             if run.result_bytes > REPLY_BYTES_MAX:
                 raise PayloadTooLarge(
@@ -312,6 +320,8 @@ class Dispatcher(Runner):
             result = envelope.entry_success(nothing.empty())
         except Exception as error:
             result = envelope.entry_failure(self._failure(error))
+            run.failures += 1
+            self._hints = run.failures < envelope.HINTS_MAX
         run.result_bytes += len(result)
         return result
 

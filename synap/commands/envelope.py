@@ -10,8 +10,9 @@ passes over, but neither UTF-8 nor a nesting limit of our own: `check_utf8` and 
 from __future__ import annotations
 
 import difflib
+import functools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,11 @@ NESTING_LEVELS_MAX = 512
 SHALLOW_BYTES = 2 * NESTING_LEVELS_MAX
 """JSON of at most this length cannot nest too deep."""
 IDEMPOTENCY_KEY_CHARS_MAX = 255
+HINTS_MAX = 10
+"""Failures of one batch for which it is looked up what may have been meant."""
+NAME_CHARS_MAX = 100
+"""So much of an unknown name is told and compared."""
+_HINTS_KEPT = 1_000
 
 EMPTY_OBJECT = msgspec.Raw(b"{}")
 
@@ -70,9 +76,11 @@ _VALIDATION = re.compile(r"(?P<what>.*?)(?: - at (?:`key` in )?`(?P<path>[^`]*)`
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING_FIELD = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_NOT_BRACKETS = bytes(b for b in range(256) if b not in b"[]{}")
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+"""How the depth changes at each bracket, as signed bytes."""
+_NO_STRUCTURE = bytes(b for b in range(256) if b not in b'[]{}"')
 _DEPTH_BLOCK = 256
+_EXPLAINED_CHARS_MAX = 2_000
 
 
 def check_utf8(body: bytes) -> None:
@@ -96,12 +104,12 @@ def decode_other(body: bytes, entry_error: Exception) -> Batch:
     raise invalid_request(entry_error, Entry)
 
 
-def decode_single(body: bytes) -> Entry:
+def decode_single(body: bytes, *, hints: bool) -> Entry:
     """One command of a batch. Raises InvalidRequest."""
     try:
         return decode_entry(body)
     except UNREADABLE as error:
-        raise invalid_request(error, Entry) from None
+        raise invalid_request(error, Entry, hints=hints) from None
 
 
 def _is_batch(body: bytes) -> bool:
@@ -135,39 +143,49 @@ def check_nesting(raw: bytes) -> None:
     """Raise InvalidRequest when `raw`, well-formed JSON, nests deeper than the limit."""
     if raw.count(b"[") + raw.count(b"{") <= NESTING_LEVELS_MAX:
         return
-    brackets = _STRING.sub(b"", raw).translate(None, _NOT_BRACKETS)
+    steps = _steps(raw)
     depth = 0
-    for start in range(0, len(brackets), _DEPTH_BLOCK):
-        block = brackets[start : start + _DEPTH_BLOCK]
-        opened = block.count(b"[") + block.count(b"{")
+    for start in range(0, len(steps), _DEPTH_BLOCK):
+        block = steps[start : start + _DEPTH_BLOCK]
+        opened = block.count(1)
         if depth + opened > NESTING_LEVELS_MAX:
-            steps = (1 if byte in b"[{" else -1 for byte in block)
-            if max(accumulate(steps, initial=depth)) > NESTING_LEVELS_MAX:
+            depths = accumulate(memoryview(block).cast("b"), initial=depth)
+            if max(depths) > NESTING_LEVELS_MAX:
                 raise too_deep()
         depth += 2 * opened - len(block)
 
 
-def invalid_request(error: Exception, form: type) -> InvalidRequest:
-    """What was wrong with an envelope."""
+def _steps(raw: bytes) -> bytes:
+    """A step for each bracket of well-formed JSON outside its strings."""
+    if b"\\" in raw:
+        raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # A pair of quotes with nothing in between can go: whatever comes behind is inside a string, or not, as before.
+    rest = raw.translate(_STEPS, _NO_STRUCTURE).replace(b'""', b"")
+    return b"".join(rest.split(b'"')[::2]) if b'"' in rest else rest
+
+
+def invalid_request(error: Exception, form: Any, *, hints: bool = True) -> InvalidRequest:
+    """What was wrong with an envelope; with `hints`, also what may have been meant."""
     if isinstance(error, RecursionError):
         return too_deep()
     if isinstance(error, UnicodeDecodeError):
         return InvalidRequest("the body is not UTF-8")
     if isinstance(error, msgspec.ValidationError):
-        path, message, details = _explain(error, form, root="")
+        path, message, details = _explain(error, form, root="", hints=hints)
         return InvalidRequest(f"{path}: {message}" if path else message, **details)
     return InvalidRequest(f"the body is not a JSON envelope: {str(error)[:200]}")
 
 
-def invalid_payload(error: msgspec.ValidationError, form: Any) -> InvalidPayload:
-    """What was wrong with a payload; `details.path` names the place."""
-    path, message, details = _explain(error, form, root="payload")
+def invalid_payload(error: msgspec.ValidationError, form: Any, *, hints: bool = True) -> InvalidPayload:
+    """What was wrong with a payload; `details.path` names the place. With `hints`, also what may have been meant."""
+    path, message, details = _explain(error, form, root="payload", hints=hints)
     return InvalidPayload(f"{path}: {message}", path=path, **details)
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name most like `name`, if any is like it."""
-    matches = difflib.get_close_matches(name[:100], list(known), n=1)
+@functools.lru_cache(maxsize=_HINTS_KEPT)
+def nearest(name: str, known: frozenset[str]) -> str | None:
+    """The known name most like `name`, which should not be long, if any other is like it. Takes up to half a ms."""
+    matches = difflib.get_close_matches(name, known - {name}, n=1)
     return matches[0] if matches else None
 
 
@@ -176,14 +194,17 @@ def too_deep() -> InvalidRequest:
     return InvalidRequest(f"the body is nested deeper than {NESTING_LEVELS_MAX} levels")
 
 
-def _explain(error: msgspec.ValidationError, form: Any, *, root: str) -> tuple[str, str, dict[str, Any]]:
-    match = _VALIDATION.fullmatch(str(error))
-    what, path = (match["what"], match["path"] or "") if match else (str(error), "")
+def _explain(error: msgspec.ValidationError, form: Any, *, root: str, hints: bool) -> tuple[str, str, dict[str, Any]]:
+    text = str(error)
+    if len(text) > 2 * _EXPLAINED_CHARS_MAX:  # it quotes what the client has sent; what is told is at both ends
+        text = text[:_EXPLAINED_CHARS_MAX] + text[-_EXPLAINED_CHARS_MAX:]
+    match = _VALIDATION.fullmatch(text)
+    what, path = (match["what"], match["path"] or "") if match else (text, "")
     path = (root + path.removeprefix("$")).removeprefix(".")
     inside = f"{path}." if path else ""
     if unknown := _UNKNOWN_FIELD.fullmatch(what):
         name = unknown[1][:200]
-        suggestion = nearest(name, sorted(_all_fields(form) - {name}))
+        suggestion = nearest(name[:NAME_CHARS_MAX], _all_fields(form)) if hints else None
         hint = f"; did you mean {suggestion!r}?" if suggestion else ""
         return f"{inside}{name}", f"unknown field{hint}", {"suggestion": suggestion}
     if missing := _MISSING_FIELD.fullmatch(what):
@@ -192,7 +213,8 @@ def _explain(error: msgspec.ValidationError, form: Any, *, root: str) -> tuple[s
     return path, message[:1].lower() + message[1:], {}
 
 
-def _all_fields(form: Any) -> set[str]:
+@functools.cache
+def _all_fields(form: Any) -> frozenset[str]:
     """Field names of a payload type and of the types its fields are made of."""
     fields: set[str] = set()
     pending: list[Any] = [form]
@@ -202,7 +224,7 @@ def _all_fields(form: Any) -> set[str]:
         if isinstance(current, type) and issubclass(current, msgspec.Struct) and (names := payload_fields(current)):
             fields |= names
             pending.extend(f.type for f in msgspec.structs.fields(current))
-    return fields
+    return frozenset(fields)
 
 
 class ReplyTemplates:

@@ -125,11 +125,11 @@ class Bound:
         if self.is_steady and self.succeeded >= TIMED_EACH:
             self.untimed = TIMED_ONE_OF - 1
 
-    def refusal(self, error: Exception) -> SynapError:
-        """The error for a payload that `decode` has refused with `error`."""
+    def refusal(self, error: Exception, *, hints: bool) -> SynapError:
+        """The error for a payload that `decode` refused with `error`; with `hints`, also what may have been meant."""
         if isinstance(error, msgspec.ValidationError):
-            return invalid_payload(error, self.command.payload)
-        return invalid_request(error, self.command.payload)
+            return invalid_payload(error, self.command.payload, hints=hints)
+        return invalid_request(error, self.command.payload, hints=hints)
 
 
 @functools.cache

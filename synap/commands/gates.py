@@ -21,6 +21,11 @@ from synap.engines import eviction
 from synap.errors import DiskFull, Forbidden, MemoryLimit, PayloadTooLarge, Unauthorized
 
 _EVICT = "kv.evict"
+# A write removes no more keys than this to make room, and is let in when there are more to go for those after it ...
+REMOVED_PER_WRITE_MAX = 500
+# ... unless memory is over its limit by this much: then as many go as it takes, however long that takes.
+EXCESS_BYTES_MAX = 64 * 1024 * 1024
+_UTF8_BYTES_MAX = 4  # of a character
 _encode_json = msgspec.json.Encoder().encode
 
 
@@ -80,7 +85,7 @@ class Gates:
         if len(raw) <= limit:
             return
         for key in named_keys(bound.command, payload):
-            if len(key.encode()) > limit:
+            if len(key) * _UTF8_BYTES_MAX > limit and len(key.encode()) > limit:
                 raise PayloadTooLarge(f"expected a key of at most {limit} bytes, got {len(key.encode())}", limit=limit)
 
     def admit_write(self, bound: Bound, now: Millis, record: Callable[[Bound, bytes, Millis], None]) -> None:
@@ -91,16 +96,18 @@ class Gates:
             self._make_room(now, record)
 
     def _make_room(self, now: Millis, record: Callable[[Bound, bytes, Millis], None]) -> None:
-        """Evict, as the policy says, until memory is below its limit."""
+        """Remove what is due and evict, as the policy says, until memory is below its limit or on the way there."""
         state, limit, policy = self._state, self._limits.memory_bytes, self._limits.memory_policy
-        state.keyspace.sweep(now)
-        keys = eviction.victims(state.keyspace, policy, state.used_bytes - limit, now)
+        keys_max = REMOVED_PER_WRITE_MAX if state.used_bytes - limit <= EXCESS_BYTES_MAX else None
+        if state.keyspace.sweep(now, keys_max) == keys_max:
+            return
+        keys = eviction.victims(state.keyspace, policy, state.used_bytes - limit, now, keys_max)
         if keys:
             raw = _encode_json({"keys": keys})
             evict = self._executor.bound[_EVICT]
             evict.handler(state, evict.decode(raw), now)
             record(evict, raw, now)
-        if state.used_bytes > limit:
+        if state.used_bytes > limit and len(keys) != keys_max:
             raise MemoryLimit(
                 f"the data takes {state.used_bytes} bytes of the {limit} allowed and policy"
                 f" {policy} frees no more; delete keys or raise memory.limit_bytes",

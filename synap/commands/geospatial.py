@@ -5,20 +5,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from operator import attrgetter
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
 from synap.clock import Millis
 from synap.commands.collections import MemberOrMembers, existing_or_new, settled
+from synap.commands.large import made
+from synap.commands.slices import Steps, array, elements, portions, sliced
 from synap.commands.state import State
 from synap.commands.table import command
 from synap.commands.types import Key, Payload, Result, check_either
 from synap.engines import geo
 from synap.engines.geo import LATITUDE_MAX, LONGITUDE_MAX, METRES_PER_UNIT, Area, Box, Circle, Point
-from synap.engines.sortedsets import Bound, SortedSet
+from synap.engines.sortedsets import Bound, Ranked, SortedSet
 from synap.errors import InvalidPayload
 
 Longitude = Annotated[float, msgspec.Meta(ge=-LONGITUDE_MAX, le=LONGITUDE_MAX, description="degrees")]
@@ -27,8 +31,13 @@ Extent = Annotated[float, msgspec.Meta(ge=0)]
 Unit = Literal["m", "km", "ft", "mi"]
 
 _DISTANCE_DECIMALS = 4
-# A search that needs a few places must not fetch all that are near.
-_FETCHED_AT_ONCE = 500
+# Up to so many places are looked at in a search without others having their turn.
+_WHOLE_MAX = 500
+# Places looked at in a slice: some take 5 us.
+_PORTION = 200
+# Where so few of the nearest are wanted, what cannot be among them is dropped after so many slices.
+_FEW = 100
+_RUNS_OF_FEW = 20
 
 
 class Place(Payload):
@@ -83,13 +92,15 @@ def geoadd(state: State, payload: Add, now: Millis) -> AddResult:
     """Add places, or move them. They are kept to within 30 cm each way."""
     held = existing_or_new(state, payload.key, SortedSet, now)
     added = moved = 0
+    scores: dict[str, float] = {}
     for member, point in payload.places():
-        score, old = geo.encode(point), held.scores.get(member)
+        score, old = geo.encode(point), scores.get(member, held.scores.get(member))
         if score == old or (payload.xx if old is None else payload.nx):
             continue
-        held.put(member, score)
+        scores[member] = score
         added += old is None
         moved += old is not None
+    held.put_all(scores)
     result: AddResult = AddResult(added + moved if payload.ch else added)
     return settled(state, payload.key, held, now, result, added + moved)
 
@@ -118,7 +129,7 @@ class Distance(Result):
 )
 def geodist(state: State, payload: TwoMembers, now: Millis) -> Distance:
     """Measure the distance between two places along the surface of the Earth, taken as a sphere."""
-    one, other = _points(state, payload.key, [payload.member1, payload.member2], now)
+    one, other = _points(_scores(state, payload.key, [payload.member1, payload.member2], now))
     if one is None or other is None:
         return Distance(None)
     return Distance(_shown(geo.distance_m(one, other), payload.unit))
@@ -140,8 +151,8 @@ class Positions(Result):
 @command("geospatial.geopos", keys=("key",), routes=("POST /geospatial/{key}/geopos",), cost="O(members)", since="0.2")
 def geopos(state: State, payload: MemberOrMembers, now: Millis) -> Positions:
     """Tell where places are."""
-    points = _points(state, payload.key, payload.names(), now)
-    return Positions([None if point is None else Position(*point) for point in points])
+    scores = _scores(state, payload.key, payload.names(), now)
+    return made(Positions, scores, lambda some: [None if p is None else Position(*p) for p in _points(some)], _PORTION)
 
 
 class Hashes(Result):
@@ -155,8 +166,8 @@ class Hashes(Result):
 )
 def geohash(state: State, payload: MemberOrMembers, now: Millis) -> Hashes:
     """Tell where places are as geohashes of 11 characters, as https://geohash.org takes them."""
-    points = _points(state, payload.key, payload.names(), now)
-    return Hashes([None if point is None else geo.geohash(point) for point in points])
+    scores = _scores(state, payload.key, payload.names(), now)
+    return made(Hashes, scores, lambda some: [None if p is None else geo.geohash(p) for p in _points(some)], _PORTION)
 
 
 class Search(Payload):
@@ -195,6 +206,11 @@ class Search(Payload):
         if self.radius is not None:
             return Circle(centre, self.radius * metres)
         return Box(centre, (self.width or 0) * metres, (self.height or 0) * metres)
+
+    @property
+    def is_by_distance(self) -> bool:
+        """Whether places come in the order of their distances."""
+        return self.sort is not None or (self.count is not None and not self.any)
 
     def _centre(self, held: SortedSet) -> Point:
         if self.longitude is not None and self.latitude is not None:
@@ -235,12 +251,12 @@ def geosearch(state: State, payload: Search, now: Millis) -> FoundPlaces:
     held = state.keyspace.look(payload.key, SortedSet, now)
     if held is None:
         return FoundPlaces([])
-    found = list(islice(_inside(held, payload.area(held)), payload.count if payload.any else None))
-    if payload.sort is not None or (payload.count is not None and not payload.any):
-        found.sort(key=lambda hit: hit.distance_m, reverse=payload.sort == "desc")
-    return FoundPlaces(
-        [FoundPlace(hit.member, _shown(hit.distance_m, payload.unit), *hit.point) for hit in found[: payload.count]]
-    )
+    area = payload.area(held)
+    around = _around(held, area)
+    if sum(map(len, around)) > _WHOLE_MAX:
+        return sliced(FoundPlaces, _search(payload, area, around))
+    runs = list(_runs(payload, area, around))
+    return FoundPlaces([_told(hit, payload.unit) for hit in _merged(payload, runs)])
 
 
 class _Hit(NamedTuple):
@@ -249,21 +265,69 @@ class _Hit(NamedTuple):
     point: Point
 
 
-def _inside(held: SortedSet, area: Area) -> Iterator[_Hit]:
-    """The places inside an area, in the order of their scores."""
-    for low, high in geo.covering(area.bounds()):
-        first, last = held.ranks_between(Bound(low), Bound(high, is_exclusive=True))
-        for start in range(first, last, _FETCHED_AT_ONCE):
-            for score, member in held.ranked(start, min(start + _FETCHED_AT_ONCE, last)):
-                point = geo.decode(score)
-                distance_m = None if point is None else area.distance_m(point)
-                if point is not None and distance_m is not None:
-                    yield _Hit(member, distance_m, point)
+_distance_of = attrgetter("distance_m")
 
 
-def _points(state: State, key: str, members: list[str], now: Millis) -> list[Point | None]:
-    held = state.keyspace.look(key, SortedSet, now) or SortedSet()
-    return [_point(held, member) for member in members]
+def _around(held: SortedSet, area: Area) -> list[list[Ranked]]:
+    """What is in and closely around an area, in the order of the scores."""
+    intervals = geo.covering(area.bounds())
+    return [held.ranked(*held.ranks_between(Bound(low), Bound(high, is_exclusive=True))) for low, high in intervals]
+
+
+def _runs(payload: Search, area: Area, around: Iterable[Sequence[Ranked]]) -> Iterator[list[_Hit]]:
+    """The places inside an area, run by run. Each run is in the order asked for, and no longer than what is."""
+    wanted = payload.count if payload.any else None
+    for some in around:
+        run = list(islice(_inside(area, some), wanted))
+        if wanted is not None:
+            wanted -= len(run)
+        if payload.is_by_distance:
+            run.sort(key=_distance_of, reverse=payload.sort == "desc")
+        yield run[: payload.count]
+        if wanted == 0:
+            return
+
+
+def _inside(area: Area, around: Iterable[Ranked]) -> Iterator[_Hit]:
+    for score, member in around:
+        point = geo.decode(score)
+        distance_m = None if point is None else area.distance_m(point)
+        if point is not None and distance_m is not None:
+            yield _Hit(member, distance_m, point)
+
+
+def _merged(payload: Search, runs: list[list[_Hit]]) -> Iterator[_Hit]:
+    """The places of all runs, in the order asked for and as many as are."""
+    if payload.is_by_distance:
+        return islice(heapq.merge(*runs, key=_distance_of, reverse=payload.sort == "desc"), payload.count)
+    return chain.from_iterable(runs)
+
+
+def _search(payload: Search, area: Area, around: list[list[Ranked]]) -> Steps:
+    """A search in slices."""
+    found = _runs(payload, area, portions(chain.from_iterable(around), _PORTION))
+    if payload.is_by_distance:
+        runs = []
+        for run in found:
+            runs.append(run)
+            if payload.count is not None and payload.count <= _FEW and len(runs) >= _RUNS_OF_FEW:
+                runs = [list(_merged(payload, runs))]
+            yield
+        found = portions(_merged(payload, runs), _PORTION)
+    return (yield from array(FoundPlaces, (elements([_told(hit, payload.unit) for hit in some]) for some in found)))
+
+
+def _told(hit: _Hit, unit: Unit) -> FoundPlace:
+    return FoundPlace(hit.member, _shown(hit.distance_m, unit), *hit.point)
+
+
+def _scores(state: State, key: str, members: list[str], now: Millis) -> list[float | None]:
+    held = state.keyspace.look(key, SortedSet, now)
+    return [None] * len(members) if held is None else list(map(held.scores.get, members))
+
+
+def _points(scores: Iterable[float | None]) -> list[Point | None]:
+    return [None if score is None else geo.decode(score) for score in scores]
 
 
 def _point(held: SortedSet, member: str) -> Point | None:

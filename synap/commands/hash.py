@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from synap.clock import Millis
 from synap.commands import paging
-from synap.commands.collections import TypeStats, existing_or_new, settled, stats_of
+from synap.commands.collections import (
+    TypeStats,
+    existing_or_new,
+    settled,
+    stats_of,
+)
+from synap.commands.large import names_read, values_read
+from synap.commands.slices import WHOLE_MAX, Steps, portions, sliced
 from synap.commands.state import State
 from synap.commands.table import NoPayload, command, unchanged
 from synap.commands.types import (
@@ -19,7 +28,10 @@ from synap.commands.types import (
     check_either,
 )
 from synap.engines import numbers
+from synap.engines.collection import FEW
 from synap.engines.hashes import Hash
+
+_encode = msgspec.json.Encoder().encode
 
 
 class Created(Result):
@@ -87,7 +99,10 @@ def mset(state: State, payload: MultiSet, now: Millis) -> MultiSetResult:
     """Store values in several fields."""
     fields, given = existing_or_new(state, payload.key, Hash, now), payload.fields
     pairs = given.items() if isinstance(given, dict) else [(pair.field, pair.value) for pair in given]
-    created = sum([fields.set(field, bytes(value)) for field, value in pairs])
+    if len(pairs) <= FEW:
+        created = sum([fields.set(field, bytes(value)) for field, value in pairs])
+    else:
+        created = fields.set_all({field: bytes(value) for field, value in pairs})
     state.keyspace.settle(payload.key, fields, now)
     result: MultiSetResult = MultiSetResult(True, created)
     return result if given else unchanged(result)
@@ -123,7 +138,7 @@ def get(state: State, payload: Field, now: Millis) -> GetResult:
 def mget(state: State, payload: Fields, now: Millis) -> Values:
     """Read several fields."""
     held = _fields(state, payload.key, now)
-    return Values.named(held.get(field) for field in payload.fields)
+    return Values.named(map(held.get, payload.fields))
 
 
 class AllFields(Result):
@@ -135,7 +150,10 @@ class AllFields(Result):
 @command("hash.getall", keys=("key",), routes=("GET /hash/{key}/getall",), cost="O(n)", since="0.2")
 def getall(state: State, payload: KeyOnly, now: Millis) -> AllFields:
     """Read all fields, in the order they were first set."""
-    return AllFields({field: Json(value) for field, value in _fields(state, payload.key, now).items()})
+    held = _fields(state, payload.key, now)
+    if len(held) > WHOLE_MAX:
+        return sliced(AllFields, _all_fields(list(held), list(held.values())))
+    return AllFields({field: Json(value) for field, value in held.items()})
 
 
 class FieldNames(Result):
@@ -147,13 +165,13 @@ class FieldNames(Result):
 @command("hash.keys", keys=("key",), routes=("GET /hash/{key}/keys",), cost="O(n)", since="0.2")
 def keys(state: State, payload: KeyOnly, now: Millis) -> FieldNames:
     """List the fields, in the order they were first set."""
-    return FieldNames(list(_fields(state, payload.key, now)))
+    return names_read(FieldNames, list(_fields(state, payload.key, now)))
 
 
 @command("hash.vals", keys=("key",), routes=("GET /hash/{key}/vals",), cost="O(n)", since="0.2")
 def vals(state: State, payload: KeyOnly, now: Millis) -> Values:
     """List the values of all fields."""
-    return Values.of(_fields(state, payload.key, now).values())
+    return values_read(list(_fields(state, payload.key, now).values()))
 
 
 @command("hash.len", keys=("key",), routes=("GET /hash/{key}/len",), cost="O(1)", since="0.2")
@@ -207,7 +225,7 @@ class Deleted(Result):
 def del_(state: State, payload: FieldOrFields, now: Millis) -> Deleted:
     """Delete fields; a hash without any is gone."""
     fields = existing_or_new(state, payload.key, Hash, now)
-    deleted = sum([fields.delete(field) for field in payload.names()])
+    deleted = fields.delete_all(payload.names())
     return settled(state, payload.key, fields, now, Deleted(deleted), deleted)
 
 
@@ -287,6 +305,15 @@ def scan(state: State, payload: Scan, now: Millis) -> ScanResult:
 def stats(state: State, payload: NoPayload, now: Millis) -> TypeStats:
     """Describe all hashes together."""
     return stats_of(state, Hash, now)
+
+
+def _all_fields(names: list[str], values: list[bytes]) -> Steps:
+    made = bytearray(b'{"fields":{')
+    for some in portions(zip(names, map(Json, values), strict=True)):
+        made += _encode(dict(some))[1:-1] + b","
+        yield
+    made[-1:] = b"}}"
+    return bytes(made)
 
 
 def _fields(state: State, key: str, now: Millis) -> dict[str, bytes]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated
 
 import msgspec
 
 from synap.clock import Millis
-from synap.commands import paging
+from synap.commands import large, paging, slices
 from synap.commands.kv import Deleted, KeysOnly, delete
 from synap.commands.state import TYPE_NAMES, State
 from synap.commands.table import NoPayload, command, unchanged
@@ -47,11 +49,13 @@ def scan(state: State, payload: Scan, now: Millis) -> ScanResult:
         )
 
     def is_wanted(key: str) -> bool:
-        return wanted is None or keyspace.type_at(key, now) == wanted
+        there = keyspace.type_at(key, now)
+        return there is not None and wanted in (None, there)
 
-    found, cursor = paging.page(
-        payload, lambda after, prefix: keyspace.keys(now, after=after, prefix=prefix), payload.prefix or "", is_wanted
-    )
+    def names(after: str | None, prefix: str) -> Iterator[str]:
+        return keyspace.held(after=after, prefix=prefix)
+
+    found, cursor = paging.page(payload, names, payload.prefix or "", is_wanted)
     return ScanResult(keys=found, cursor=cursor, has_more=cursor is not None)
 
 
@@ -70,10 +74,28 @@ class KeysResult(Result):
 
 @command("kv.keys", scopes={"match": "glob"}, routes=("GET /kv/keys",), cost="O(n); prefer kv.scan", since="0.1")
 def keys(state: State, payload: Match, now: Millis) -> KeysResult:
-    """List all keys that match a glob."""
+    """List all keys that match a glob.
+
+    Where there are many, this takes several turns of the server: keys that come or go meanwhile may be told or not.
+    """
+    if len(state.keyspace) > slices.WHOLE_MAX:
+        return slices.sliced(KeysResult, _listing(state, payload.match, now))
     candidates = state.keyspace.keys(now, prefix=glob.literal_prefix(payload.match))
     found = [key for key in candidates if paging.matches(key, payload.match)]
     return KeysResult(keys=found, count=len(found))
+
+
+def _listing(state: State, match: str, now: Millis) -> slices.Steps:
+    found: list[str] = []
+    names: list[str] = []
+    is_first = True
+    while is_first or len(names) == slices.PORTION:
+        after, is_first = names[-1] if names else None, False
+        names = list(islice(state.keyspace.keys(now, after=after, prefix=glob.literal_prefix(match)), slices.PORTION))
+        found += [key for key in names if paging.matches(key, match)]
+        yield
+    told = map(slices.elements, slices.portions(found))
+    return (yield from slices.array(KeysResult, told, b',"count":%d' % len(found)))
 
 
 class Size(Result):
@@ -94,7 +116,7 @@ class Flushed(Result):
     flushed: int
 
 
-@command("kv.flushdb", writes=True, grows=False, admin=True, cost="O(n)", since="0.1")
+@command("kv.flushdb", writes=True, grows=False, admin=True, cost="O(1)", since="0.1")
 def flushdb(state: State, payload: NoPayload, now: Millis) -> Flushed:
     """Delete every key of every type."""
     flushed = state.keyspace.flush(now)
@@ -118,6 +140,10 @@ class Stats(Result):
 @command("kv.stats", routes=("GET /kv/stats",), cost="O(1)", since="0.1")
 def stats(state: State, payload: NoPayload, now: Millis) -> Stats:
     """Describe the keyspace."""
+    return large.drained(state, Stats, lambda: _stats(state, now), now)
+
+
+def _stats(state: State, now: Millis) -> Stats:
     keyspace = state.keyspace
     return Stats(
         total_keys=keyspace.size(now),

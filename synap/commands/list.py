@@ -8,6 +8,7 @@ import msgspec
 
 from synap.clock import Millis
 from synap.commands.collections import BlockingPop, Removed, TypeStats, existing_or_new, settled, stats_of
+from synap.commands.large import values_read
 from synap.commands.state import State
 from synap.commands.table import NoPayload, command, unchanged
 from synap.commands.types import (
@@ -44,7 +45,7 @@ class Push(Payload):
 
     def copied(self) -> list[bytes]:
         """The values, copied out of the request."""
-        return [bytes(self.value)] if self.value is not UNSET else [bytes(value) for value in self.values or ()]
+        return [bytes(self.value)] if self.value is not UNSET else list(map(bytes, self.values or ()))
 
 
 @command("list.lpush", writes=True, keys=("key",), routes=("POST /list/{key}/lpush",), cost="O(values)", since="0.2")
@@ -155,7 +156,7 @@ class Range(Payload):
 def range_(state: State, payload: Range, now: Millis) -> Values:
     """Read the values between two indexes, both included."""
     held = _looked_at(state, payload.key, now)
-    return Values.of(held.between(*span(payload.start, payload.stop, len(held))))
+    return values_read(held.between(*span(payload.start, payload.stop, len(held))))
 
 
 @command("list.len", keys=("key",), routes=("GET /list/{key}/len",), cost="O(1)", since="0.2")

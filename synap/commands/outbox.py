@@ -113,6 +113,11 @@ class Outbox:
         self._bytes += len(frame.body)
         return True
 
+    @property
+    def room(self) -> int:
+        """How many messages more it takes at most; always one."""
+        return max(self._messages_max - self._messages, 1)
+
     def newest_that_fit(self, messages: list[tuple[Message, str]]) -> tuple[list[tuple[Message, str]], int]:
         """The newest of some messages of the past, with their patterns, that find room; and how many do not."""
         count, size = self._messages, self._bytes

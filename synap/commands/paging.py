@@ -17,6 +17,7 @@ from synap.errors import InvalidPayload
 
 # A page with a rare match must not walk through everything: it ends after looking at this many names.
 EXAMINED_PER_PAGE_MIN = 1_000
+EXAMINED_PER_PAGE_MAX = 10_000
 EXAMINED_PER_NAME = 10
 
 _CURSOR_MARK = ">"
@@ -47,7 +48,8 @@ def page(
         return [], None
     found: list[str] = []
     candidates = names(last, narrowed)
-    for name in islice(candidates, max(EXAMINED_PER_PAGE_MIN, asked.count * EXAMINED_PER_NAME)):
+    examined = min(max(EXAMINED_PER_PAGE_MIN, asked.count * EXAMINED_PER_NAME), EXAMINED_PER_PAGE_MAX)
+    for name in islice(candidates, examined):
         last = name
         if matches(name, asked.match) and is_wanted(name):
             found.append(name)

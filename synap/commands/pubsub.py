@@ -7,18 +7,19 @@ from typing import Annotated, Literal
 import msgspec
 
 from synap.clock import Millis
+from synap.commands.large import ordered
 from synap.commands.outbox import Policy
 from synap.commands.session import Session
 from synap.commands.state import State
 from synap.commands.table import NoPayload, command
 from synap.commands.types import UNSET, Json, Key, Payload, Result, Unset
-from synap.engines.topic_trie import NAME_BYTES_MAX, check_name, has_wildcards, matches
+from synap.engines.topic_trie import NAME_BYTES_MAX, TopicTrie, check_name, has_wildcards, matches
 from synap.errors import PayloadTooLarge
 
 NULL = b"null"
 TopicName = Key
 Pattern = Key
-PATTERNS_MAX = 100_000
+PATTERNS_MAX = 10_000
 """Patterns that one connection may be subscribed to."""
 
 
@@ -82,6 +83,7 @@ def publish(state: State, payload: Publish, now: Millis) -> Published:
 class Subscribe(Payload):
     """Payload of pubsub.subscribe. In a pattern, `*` is one level and `#` any number of them.
 
+    A connection has 10,000 patterns at most; one with wildcards can stand for many.
     `policy` says what to do when this client reads too slowly. Whoever was here before names the `epoch` and the
     `last_seq` it has seen, and gets what it missed.
     """
@@ -196,7 +198,14 @@ class Topics(Result):
 )
 def topics(state: State, payload: TopicsPayload, now: Millis) -> Topics:
     """List topics, all or those that match a pattern."""
-    return Topics([TopicListed(*listed) for listed in state.pubsub.topics(payload.pattern)])
+    pubsub, pattern = state.pubsub, payload.pattern
+    return ordered(
+        Topics,
+        pubsub.candidates(pattern),
+        str,
+        lambda name: TopicListed(*pubsub.listed(name)),
+        is_wanted=lambda name: pattern is None or matches(pattern, name),
+    )
 
 
 class Stats(Result):
@@ -227,9 +236,12 @@ def _send_missed(state: State, session: Session, patterns: list[str], epoch: str
     pubsub = state.pubsub
     if epoch != pubsub.epoch:
         return Gap(None, True, "restart")
-    messages, lost, is_exact = pubsub.missed(patterns, last_seq)
-    matched = [(message, next(p for p in patterns if matches(p, message.topic))) for message in messages]
-    matched, surplus = session.outbox.newest_that_fit(matched)
+    messages, lost, is_exact = pubsub.missed(patterns, last_seq, session.outbox.room)
+    wanted: TopicTrie[str] = TopicTrie()
+    for pattern in patterns:
+        wanted.add(pattern, pattern)
+    first = {topic: next(iter(wanted.match(topic))) for topic in {message.topic for message in messages}}
+    matched, surplus = session.outbox.newest_that_fit([(message, first[message.topic]) for message in messages])
     for message, pattern in matched:
         session.outbox.take(message, pattern)
     lost += surplus

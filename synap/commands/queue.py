@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import msgspec
 
 from synap.clock import Millis
+from synap.commands import large
 from synap.commands.messages import (
     Body,
     Delivery,
@@ -309,9 +310,16 @@ class Queues(Result):
 
 @command("queue.list", routes=("GET /queue/list",), cost="O(queues)", since="0.3")
 def list_(state: State, payload: NoPayload, now: Millis) -> Queues:
-    """List all queues."""
-    queues = [existing_queue(state, name, now) for name in state.queues.names()]
-    return Queues([Listed(queue.name, queue.depth, queue.in_flight) for queue in queues])
+    """List all queues.
+
+    Where there are many, this takes several turns of the server: each is described as it is at its turn.
+    """
+    listing = (
+        Listed(name, queue.depth, queue.in_flight)
+        for name in state.queues.names()
+        if (queue := state.queues.find(name, now)) is not None
+    )
+    return large.listed(Queues, listing, len(state.queues))
 
 
 def _consumers(state: State, queue: Queue) -> int:

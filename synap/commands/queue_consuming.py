@@ -24,8 +24,9 @@ from synap.commands.table import NoPayload, command, nothing_yet, unchanged
 from synap.commands.types import UNSET, Count, Json, Payload, Result, Unset, check_either, expires_at
 from synap.engines.arrivals import Topic
 from synap.engines.queue_config import Delay, Period
+from synap.engines.queue_holders import Lease
 from synap.engines.queue_message import Message
-from synap.engines.queues import Lease, Queue
+from synap.engines.queues import Queue
 from synap.errors import InvalidPayload
 
 PREFETCH_MAX = 10_000

@@ -8,6 +8,7 @@ from synap.commands.queue import Messages, Purged
 from synap.commands.state import State
 from synap.commands.table import command, unchanged
 from synap.commands.types import Count, Payload, Result
+from synap.engines.queues import Queue
 from synap.errors import MessageNotFound, QueueFull
 
 
@@ -50,27 +51,19 @@ def dlq_replay(state: State, payload: Replay, now: Millis) -> Replayed:
     """Publish dead letters anew, as messages never delivered before. QUEUE_FULL when not all of them fit."""
     queue = existing_queue(state, payload.queue, now)
     if payload.message_id is None:
-        dead = queue.dead_letters(queue.dlq_depth)
-    else:
-        letter = queue.dead_letter(payload.message_id)
-        if letter is None:
-            raise MessageNotFound(
-                f"queue {queue.name[:100]!r} has no dead letter {payload.message_id[:100]!r}",
-                queue=queue.name,
-                message_id=payload.message_id,
-            )
-        dead = [letter]
-    room = queue.room
-    if room is not None and len(dead) > room:
-        raise QueueFull(
-            f"queue {queue.name[:100]!r} has room for {room} messages, fewer than {len(dead)}",
+        _check_room(queue, queue.dlq_depth)
+        count = queue.replay_all(now)
+        return Replayed(count) if count else unchanged(Replayed(0))
+    letter = queue.dead_letter(payload.message_id)
+    if letter is None:
+        raise MessageNotFound(
+            f"queue {queue.name[:100]!r} has no dead letter {payload.message_id[:100]!r}",
             queue=queue.name,
-            max_depth=queue.config.max_depth,
+            message_id=payload.message_id,
         )
-    replayed = [queue.replay(letter, now) for letter in dead]
-    if not payload.all:
-        return Replayed(1, queue.message_id(replayed[0]), replayed[0].seq)
-    return Replayed(len(replayed)) if replayed else unchanged(Replayed(0))
+    _check_room(queue, 1)
+    replayed = queue.replay(letter, now)
+    return Replayed(1, queue.message_id(replayed), replayed.seq)
 
 
 @command("queue.dlq_purge", writes=True, grows=False, keys=("queue",), cost="O(dead letters)", since="0.3")
@@ -78,3 +71,14 @@ def dlq_purge(state: State, payload: QueueOnly, now: Millis) -> Purged:
     """Drop all dead letters."""
     purged = existing_queue(state, payload.queue, now).purge_dead()
     return Purged(purged) if purged else unchanged(Purged(0))
+
+
+def _check_room(queue: Queue, count: int) -> None:
+    """Raise QueueFull when the queue does not take so many messages."""
+    room = queue.room
+    if room is not None and count > room:
+        raise QueueFull(
+            f"queue {queue.name[:100]!r} has room for {room} messages, fewer than {count}",
+            queue=queue.name,
+            max_depth=queue.config.max_depth,
+        )

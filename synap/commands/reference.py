@@ -21,33 +21,31 @@ left out. Times are Unix milliseconds, `ttl` is in seconds.
 
 
 def describe(table: Table) -> list[dict[str, Any]]:
-    """Every public command with standalone JSON Schemas."""
-    return list(_described(table))
+    """Every public command, as `described`."""
+    return list(map(described, table.public()))
 
 
-@functools.lru_cache(maxsize=1)
-def _described(table: Table) -> tuple[dict[str, Any], ...]:
-    return tuple(
-        {
-            "name": c.name,
-            "summary": c.summary,
-            "description": inspect.getdoc(c.handler),
-            "writes": c.writes,
-            "effect": c.has_effect,
-            "admin": c.admin,
-            "waits": c.waits,
-            "attaches": c.attaches,
-            "secret": c.is_secret,
-            "alone": c.is_alone,
-            "keys": list(c.keys),
-            "cost": c.cost,
-            "since": c.since,
-            "routes": [f"{r.method} {r.path}" for r in c.routes],
-            "payload": schema(c.payload),
-            "result": schema(c.result),
-        }
-        for c in table.public()
-    )
+@functools.cache
+def described(c: Command) -> dict[str, Any]:
+    """A command with standalone JSON Schemas. Takes a fraction of a millisecond the first time."""
+    return {
+        "name": c.name,
+        "summary": c.summary,
+        "description": inspect.getdoc(c.handler),
+        "writes": c.writes,
+        "effect": c.has_effect,
+        "admin": c.admin,
+        "waits": c.waits,
+        "attaches": c.attaches,
+        "secret": c.is_secret,
+        "alone": c.is_alone,
+        "keys": list(c.keys),
+        "cost": c.cost,
+        "since": c.since,
+        "routes": [f"{r.method} {r.path}" for r in c.routes],
+        "payload": schema(c.payload),
+        "result": schema(c.result),
+    }
 
 
 def schema(of: Any) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from synap.commands.executor import CLOCK, TRANSACTION, Bound, Call, Executor, M
 from synap.commands.gates import Gates, Limits, Log, lacking, unauthorized
 from synap.commands.permissions import named_keys
 from synap.commands.reply import ACKS, WRITTEN
+from synap.commands.slices import Sliced
 from synap.commands.slowlog import SlowLog
 from synap.commands.state import State
 from synap.commands.table import Command, NothingYet, Unchanged
@@ -71,6 +72,8 @@ class NothingFound(Exception):
         """The result that says so, when the time is over or there is none."""
         if isinstance(self.found.result, Work):
             raise Unavailable("the server was too busy for this command; try again later")
+        if isinstance(self.found.result, Sliced):
+            return self.found.result.finish()
         self.bound.succeeded += 1
         return encode_json(self.found.result)
 
@@ -137,6 +140,9 @@ class Runner:
         """Raises for commands that are refused at present; None while none are."""
         self.errors_by_code: dict[str, int] = {}
         self.bound = {name: b for name, b in executor.bound.items() if not b.command.internal}
+        self._names = frozenset(self.bound)
+        self._hints = True
+        """Whether a refusal says what may have been meant: the search takes longer than most commands."""
         self.line = executor.state.line
         """Blocking commands that wait, and subscriptions."""
         self._executor = executor
@@ -158,6 +164,10 @@ class Runner:
 
         Raises Unavailable.
         """
+        self.take_turns: Callable[[Sliced, Callable[[], bool], Callable[[], None]], None] | None = None
+        """Does the work for a result in slices as long as the function says that it is wanted, and calls back; None: at
+        once.
+        """
         self._caller = SERVER
         """Who has sent the request being answered."""
         self._asked_as: str | None = None
@@ -170,6 +180,7 @@ class Runner:
         """How far a write must be before its reply, unless its request says."""
         self._noticed_at: Millis = 0
         """When something was last found to have expired. The journal must know that it was so late."""
+        self._swept_at: Millis = -1  # once a moment is enough for all commands
         self._requests = 0
         self._templates = envelope.ReplyTemplates(secrets.token_hex(8).encode(), [a.encode() for a in ACKS])
 
@@ -205,24 +216,35 @@ class Runner:
         """The moment at which commands of this tick run."""
         return self._time.hold()
 
-    def sweep(self, limit: int) -> None:
+    def sweep(self, limit: int) -> bool:
         """Do up to `limit` of each kind of change that time has brought, and journal how late it is if there are any.
 
-        Nobody has been told of them yet; after this, no restart on a slower clock can undo them.
+        Nobody has been told of them yet; after this, no restart on a slower clock can undo them. Says whether it did
+        as many of one kind, so that there may be more.
         """
         now, state = self._time.hold(), self._state
         keyspace, queues, streams = state.keyspace, state.queues, state.streams
-        changed = keyspace.sweep(now, limit) + queues.advance(now, limit) + streams.sweep(now, limit)
-        if changed or min(keyspace.next_due, queues.next_due, streams.next_due) <= now:
+        changes = (keyspace.sweep(now, limit), queues.advance(now, limit), streams.sweep(now, limit))
+        self._swept_at = now
+        if any(changes) or state.next_due <= now:
             self._noticed_at = now
         self._record_lateness()
-        self._state.idempotency.sweep(now)
+        return max(*changes, state.idempotency.sweep(now, limit)) >= limit
 
-    def tick(self, limit: int) -> None:
-        """`sweep`, and serve those who have waited for what it brought."""
-        if self.refusal is None:
-            self.sweep(limit)
-            self._serve()
+    def tick(self, limit: int, secs: float = 0.0) -> bool:
+        """`sweep`, again and again for about `secs` if need be; serve those who have waited for what it brought, and
+        free for as long what is in the bin. Says whether there is more to do.
+        """
+        if self.refusal is not None:
+            return False
+        until = perf_counter() + secs
+        while (is_behind := self.sweep(limit)) and perf_counter() < until:
+            pass
+        self._serve()
+        waste, until = self._state.bin, perf_counter() + secs
+        while waste and perf_counter() < until:
+            waste.free()
+        return is_behind or bool(waste)
 
     def perform(self, command: str, payload: Any) -> None:
         """Run a command that only the server itself runs, past all gates but the journal's."""
@@ -291,8 +313,8 @@ class Runner:
                 self._admit_write(bound, now, transaction)
         except (SynapError, *envelope.UNREADABLE) as error:
             bound.rejected += 1
-            raise error if isinstance(error, SynapError) else bound.refusal(error) from None
-        if bound.looks_at.next_due <= now:
+            raise error if isinstance(error, SynapError) else bound.refusal(error, hints=self._hints) from None
+        if bound.looks_at.next_due <= now and now != self._swept_at:
             self.sweep(SWEPT_BY_COMMAND_MAX)
         if not caller.is_plain and add_trace(payload, bound.command, caller.trace):
             raw = encode_json(payload)
@@ -331,10 +353,15 @@ class Runner:
         except SynapError:
             bound.failed += 1
             raise
-        if bound.writes and type(result) is NothingYet:
-            if result.changed:
-                self._record(bound, raw, now, transaction)
-            raise NothingFound(bound, result)
+        if bound.writes:
+            if type(result) is NothingYet:
+                if result.changed:
+                    self._record(bound, raw, now, transaction)
+                raise NothingFound(bound, result)
+        elif type(result) is Sliced:
+            if self.take_turns is not None:
+                raise self._begin_slices(bound, result, self.take_turns)
+            result = msgspec.Raw(result.finish())
         bound.succeeded += 1
         if is_timed:
             took = perf_counter() - begun
@@ -364,6 +391,27 @@ class Runner:
 
         offload(later.work, done)
         return NothingFound(bound, NothingYet(work, WORKING_SECS_MAX, [topic], lambda _: None, None, False, False))
+
+    def _begin_slices(self, bound: Bound, work: Sliced, take_turns: Callable[..., None]) -> NothingFound:
+        """Have a result made in slices; its request waits for that as others do for data."""
+        topic, arrivals = (Sliced, work), self._state.arrivals
+
+        def done() -> None:
+            arrivals.note(topic)
+            self._serve()
+
+        take_turns(work, lambda: topic in arrivals.awaited, done)
+        return NothingFound(bound, NothingYet(work, WORKING_SECS_MAX, [topic], lambda _: None, None, False, False))
+
+    def _sliced(self, bound: Bound, work: Sliced, raw: bytes, now: Millis) -> bytes:
+        """The payload that has been made. Raises what the work raised."""
+        self._check_permission(bound, raw)
+        payload = work.finish()
+        bound.succeeded += 1
+        bound.took(work.secs)
+        if work.secs >= self._noted_secs:
+            self._note(bound, bound.decode(raw), work.secs, now)
+        return payload
 
     def _note(self, bound: Bound, payload: Any, took: float, now: Millis) -> None:
         """Log a command: every one at level debug, else those that took long."""
@@ -494,7 +542,7 @@ class Runner:
             try:
                 self._permitted(bound, raw)
             except envelope.UNREADABLE as error:
-                raise bound.refusal(error) from None
+                raise bound.refusal(error, hints=self._hints) from None
 
     def _memory_key(self, key: str) -> str:
         """What a reply is remembered under: one credential's idempotency keys are no other's."""
@@ -507,9 +555,10 @@ class Runner:
         if bound is None:
             if self._caller.is_nobody:
                 raise unauthorized()
-            suggestion = envelope.nearest(name, self.bound)
+            name = name[: envelope.NAME_CHARS_MAX]
+            suggestion = envelope.nearest(name, self._names) if self._hints else None
             hint = f"; did you mean {suggestion}?" if suggestion else "; GET /api/v1/commands lists them all"
-            raise UnknownCommand(f"there is no command {name[:100]!r}{hint}", suggestion=suggestion)
+            raise UnknownCommand(f"there is no command {name!r}{hint}", suggestion=suggestion)
         return bound
 
     def _admit_write(self, bound: Bound, now: Millis, transaction: PendingTransaction | None) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Literal
 
+from synap.commands.large import made
 from synap.commands.types import Key, Payload, Result
 from synap.engines.sortedsets import Bound, Ranked, SortedSet
 from synap.errors import InvalidPayload
@@ -34,9 +35,14 @@ class ScoredMembers(Result):
     members: list[Scored]
 
     @classmethod
-    def of(cls, ranked: Iterable[Ranked]) -> ScoredMembers:
-        """From pairs of score and member."""
-        return cls([Scored(member, shown(score)) for score, member in ranked])
+    def of(cls, ranked: Sequence[Ranked]) -> ScoredMembers:
+        """From pairs of score and member, the lowest or the highest score first."""
+        return cls(_scored(ranked))
+
+    @classmethod
+    def read(cls, ranked: Sequence[Ranked]) -> ScoredMembers:
+        """`of` for a command that reads: many are made in slices."""
+        return made(cls, ranked, _scored)
 
 
 class ScoreRange(Payload):
@@ -49,6 +55,12 @@ class ScoreRange(Payload):
     def ranks(self, held: SortedSet) -> tuple[int, int]:
         """The ranks, first and one past the last, of the members in the range. Raises InvalidPayload."""
         return held.ranks_between(_bound(self.min, "min"), _bound(self.max, "max"))
+
+
+def _scored(ranked: Sequence[Ranked]) -> list[Scored]:
+    if ranked and (math.isinf(ranked[0][0]) or math.isinf(ranked[-1][0])):
+        return [Scored(member, shown(score)) for score, member in ranked]
+    return [Scored(member, score) for score, member in ranked]
 
 
 def _bound(given: ScoreBound, field: str) -> Bound:

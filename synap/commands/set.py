@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 from synap.clock import Millis
 from synap.commands import paging
@@ -17,6 +18,8 @@ from synap.commands.collections import (
     settled,
     stats_of,
 )
+from synap.commands.large import names_read
+from synap.commands.slices import array, elements, portions, sliced
 from synap.commands.state import State
 from synap.commands.table import NoPayload, command, unchanged
 from synap.commands.types import Int64, Key, KeyOnly, Keys, Payload, PopCount, Result
@@ -27,6 +30,13 @@ from synap.errors import OutOfRange
 
 # A sample with repeats may be longer than the set: it is bounded so that one request cannot ask for a gigabyte.
 PICKS_MAX = 1_000_000
+
+# Up to so many members looked at, sets are combined at once.
+_WHOLE_MAX = 50_000
+# A member is looked up in the time in which so many are copied.
+_COPIES_PER_LOOKUP = 5
+
+Combine = Callable[[Sequence[sets.Members]], sets.Members]
 
 
 class Added(Result):
@@ -39,7 +49,7 @@ class Added(Result):
 def add(state: State, payload: MemberOrMembers, now: Millis) -> Added:
     """Add members."""
     held = existing_or_new(state, payload.key, Set, now)
-    added = sum([held.add(member) for member in payload.names()])
+    added = held.add_all(payload.names())
     return settled(state, payload.key, held, now, Added(added), added)
 
 
@@ -55,7 +65,7 @@ def add(state: State, payload: MemberOrMembers, now: Millis) -> Added:
 def rem(state: State, payload: MemberOrMembers, now: Millis) -> Removed:
     """Remove members; a set without any is gone."""
     held = existing_or_new(state, payload.key, Set, now)
-    removed = sum([held.remove(member) for member in payload.names()])
+    removed = held.remove_all(payload.names())
     return settled(state, payload.key, held, now, Removed(removed), removed)
 
 
@@ -72,13 +82,13 @@ def ismember(state: State, payload: MemberOrMembers, now: Millis) -> IsMemberRes
     held = _members(state, payload.key, now)
     if payload.member is not None:
         return IsMemberResult(payload.member in held, None)
-    return IsMemberResult(None, [member in held for member in payload.names()])
+    return IsMemberResult(None, list(map(held.__contains__, payload.names())))
 
 
 @command("set.members", keys=("key",), routes=("GET /set/{key}/members",), cost="O(n)", since="0.2")
 def members(state: State, payload: KeyOnly, now: Millis) -> Members:
     """List all members, in the order they were added."""
-    return Members(list(_members(state, payload.key, now)))
+    return names_read(Members, list(_members(state, payload.key, now)))
 
 
 @command("set.card", keys=("key",), routes=("GET /set/{key}/card",), cost="O(1)", since="0.2")
@@ -187,19 +197,24 @@ class Sets(Payload):
 @command("set.inter", keys=("keys",), routes=("POST /set/inter",), cost="O(smallest x sets)", since="0.2")
 def inter(state: State, payload: Sets, now: Millis) -> Members:
     """List the members that all sets have."""
-    return Members(list(sets.intersection(_all(state, payload.keys, now))))
+    found, others = sets.smallest_first(_all(state, payload.keys, now))
+    return _filtered(found, others, sets.intersection)
 
 
 @command("set.union", keys=("keys",), routes=("POST /set/union",), cost="O(members of all)", since="0.2")
 def union(state: State, payload: Sets, now: Millis) -> Members:
     """List the members that any of the sets has."""
-    return Members(list(sets.union(_all(state, payload.keys, now))))
+    together = sets.different(_all(state, payload.keys, now))
+    if sum(map(len, together)) <= _WHOLE_MAX:
+        return Members(list(sets.union(together)))
+    return sliced(Members, array(Members, _union(list(map(list, together)))))
 
 
 @command("set.diff", keys=("keys",), routes=("POST /set/diff",), cost="O(members of the first x sets)", since="0.2")
 def diff(state: State, payload: Sets, now: Millis) -> Members:
     """List the members of the first set that no other has."""
-    return Members(list(sets.difference(_all(state, payload.keys, now))))
+    found, *others = _all(state, payload.keys, now)
+    return _filtered(found, sets.different(others), sets.difference)
 
 
 class StoreSets(Payload):
@@ -260,13 +275,30 @@ def _members(state: State, key: str, now: Millis) -> sets.Members:
     return {} if held is None else held.members
 
 
+def _filtered(found: sets.Members, others: Sequence[sets.Members], combine: Combine) -> Members:
+    """The members that some set and the others combine to; those of the first are gone through in slices if many."""
+    looked_up = len(found) * len(others)
+    if looked_up <= _WHOLE_MAX or looked_up <= sum(map(len, others)) // _COPIES_PER_LOOKUP:
+        return Members(list(combine([found, *others])))
+    copies = [other.copy() for other in others]
+    pieces = (elements(list(combine([dict.fromkeys(some), *copies]))) for some in portions(list(found)))
+    return sliced(Members, array(Members, pieces))
+
+
+def _union(together: list[list[str]]) -> Iterator[bytes]:
+    """The members that any of some sets has, piece by piece."""
+    seen: sets.Members = {}
+    for some in portions(chain.from_iterable(together)):
+        new = sets.difference([dict.fromkeys(some), seen])
+        seen |= new
+        yield elements(list(new))
+
+
 def _all(state: State, keys: list[str], now: Millis) -> list[sets.Members]:
     return [_members(state, key, now) for key in keys]
 
 
-def _store(
-    state: State, payload: StoreSets, combine: Callable[[list[sets.Members]], sets.Members], now: Millis
-) -> Cardinality:
+def _store(state: State, payload: StoreSets, combine: Combine, now: Millis) -> Cardinality:
     result = combine(_all(state, payload.keys, now))
     if result:
         state.keyspace.put(payload.destination, Set.of(result), now)

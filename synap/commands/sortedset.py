@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, cast
 
 import msgspec
 
@@ -23,7 +23,7 @@ from synap.commands.scores import Score, Scored, ScoredMembers, ScoreRange, show
 from synap.commands.state import State
 from synap.commands.table import NoPayload, command
 from synap.commands.types import UNSET, Int64, Key, KeyOnly, Payload, PopCount, Result, Unset, check_either
-from synap.engines.collection import span
+from synap.engines.collection import FEW, span
 from synap.engines.sortedsets import SortedSet
 from synap.errors import InvalidPayload
 
@@ -68,6 +68,11 @@ class Add(Payload):
             return [(self.member, float(self.score))]
         return [(given.member, float(given.score)) for given in self.members or ()]
 
+    @property
+    def has_options(self) -> bool:
+        """Whether it is not simply to give members their scores."""
+        return self.nx or self.xx or self.gt or self.lt or self.ch or self.incr
+
     def skips(self, old: float | None) -> bool:
         """Whether a member with score `old`, None for an absent one, is not to be touched."""
         return self.xx if old is None else self.nx
@@ -98,6 +103,11 @@ class AddResult(Result):
 def zadd(state: State, payload: Add, now: Millis) -> AddResult:
     """Add members, or change their scores."""
     held = existing_or_new(state, payload.key, SortedSet, now)
+    if payload.members is not None and len(payload.members) > FEW:
+        added, changed = _add_many(held, payload)
+        return settled(
+            state, payload.key, held, now, AddResult(added + changed if payload.ch else added), added + changed
+        )
     added = changed = 0
     final: float | None = None
     for member, score in payload.pairs():
@@ -130,7 +140,7 @@ def zadd(state: State, payload: Add, now: Millis) -> AddResult:
 def zrem(state: State, payload: MemberOrMembers, now: Millis) -> Removed:
     """Remove members; a sorted set without any is gone."""
     held = existing_or_new(state, payload.key, SortedSet, now)
-    removed = sum([held.remove(member) for member in payload.names()])
+    removed = held.remove_all(payload.names())
     return settled(state, payload.key, held, now, Removed(removed), removed)
 
 
@@ -171,8 +181,10 @@ class ScoresResult(Result):
 @command("sortedset.zmscore", keys=("key",), routes=("POST /sortedset/{key}/zmscore",), cost="O(members)", since="0.2")
 def zmscore(state: State, payload: SeveralMembers, now: Millis) -> ScoresResult:
     """Read the scores of several members."""
-    scores = _looked_at(state, payload.key, now).scores
-    return ScoresResult([None if (score := scores.get(m)) is None else shown(score) for m in payload.members])
+    scores = list(map(_looked_at(state, payload.key, now).scores.get, payload.members))
+    if math.inf in scores or -math.inf in scores:
+        return ScoresResult([None if score is None else shown(score) for score in scores])
+    return ScoresResult(cast("list[float | str | None]", scores))
 
 
 @command("sortedset.zcard", keys=("key",), routes=("GET /sortedset/{key}/zcard",), cost="O(1)", since="0.2")
@@ -267,7 +279,7 @@ class Range(Payload):
 def zrange(state: State, payload: Range, now: Millis) -> ScoredMembers:
     """List the members between two ranks, the lowest score first."""
     held = _looked_at(state, payload.key, now)
-    return ScoredMembers.of(held.ranked(*span(payload.start, payload.stop, len(held))))
+    return ScoredMembers.read(held.ranked(*span(payload.start, payload.stop, len(held))))
 
 
 @command(
@@ -281,7 +293,7 @@ def zrevrange(state: State, payload: Range, now: Millis) -> ScoredMembers:
     """List the members between two ranks, the highest score first."""
     held = _looked_at(state, payload.key, now)
     start, stop = span(payload.start, payload.stop, len(held))
-    return ScoredMembers.of(held.ranked(len(held) - stop, len(held) - start)[::-1])
+    return ScoredMembers.read(held.ranked(len(held) - stop, len(held) - start)[::-1])
 
 
 class PagedScoreRange(ScoreRange):
@@ -303,7 +315,7 @@ def zrangebyscore(state: State, payload: PagedScoreRange, now: Millis) -> Scored
     held = _looked_at(state, payload.key, now)
     start, stop = payload.ranks(held)
     first, past = _paged(payload, stop - start)
-    return ScoredMembers.of(held.ranked(start + first, start + past))
+    return ScoredMembers.read(held.ranked(start + first, start + past))
 
 
 @command(
@@ -318,7 +330,7 @@ def zrevrangebyscore(state: State, payload: PagedScoreRange, now: Millis) -> Sco
     held = _looked_at(state, payload.key, now)
     start, stop = payload.ranks(held)
     first, past = _paged(payload, stop - start)
-    return ScoredMembers.of(held.ranked(stop - past, stop - first)[::-1])
+    return ScoredMembers.read(held.ranked(stop - past, stop - first)[::-1])
 
 
 class Pop(Payload):
@@ -460,6 +472,23 @@ def zscan(state: State, payload: Scan, now: Millis) -> ScanResult:
 def stats(state: State, payload: NoPayload, now: Millis) -> TypeStats:
     """Describe all sorted sets together."""
     return stats_of(state, SortedSet, now)
+
+
+def _add_many(held: SortedSet, payload: Add) -> tuple[int, int]:
+    """Do what zadd does for many members; says how many are new, and how many had another score."""
+    if not payload.has_options:
+        return held.put_all(dict(payload.pairs()))
+    changes: dict[str, float] = {}
+    added = changed = 0
+    for member, score in payload.pairs():
+        old = changes.get(member, held.scores.get(member))
+        if payload.skips(old) or (old is not None and (score == old or not payload.admits(old, score))):
+            continue
+        changes[member] = score
+        added += old is None
+        changed += old is not None
+    held.put_all(changes)
+    return added, changed
 
 
 def _looked_at(state: State, key: str, now: Millis) -> SortedSet:

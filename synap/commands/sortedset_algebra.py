@@ -82,7 +82,8 @@ def zdiffstore(state: State, payload: Difference, now: Millis) -> Cardinality:
 
 def _inputs(state: State, keys: list[str], now: Millis) -> list[Scores]:
     """The scores at each key, of a set 1 for each member. Raises WrongType."""
-    return [_scores(state, key, now) for key in keys]
+    found = {key: _scores(state, key, now) for key in dict.fromkeys(keys)}
+    return [found[key] for key in keys]
 
 
 def _scores(state: State, key: str, now: Millis) -> Scores:

@@ -19,6 +19,7 @@ from synap.commands.host import Host, Replicating
 from synap.commands.waiting import Line
 from synap.engines.accounts import Accounts
 from synap.engines.arrivals import Arrivals
+from synap.engines.bin import Bin
 from synap.engines.bitmaps import Bitmap
 from synap.engines.collection import Collection
 from synap.engines.hashes import Hash
@@ -80,9 +81,11 @@ class State:
         self.time: Millis = 0
         self.arrivals = Arrivals()
         """What has come that somebody waits for."""
-        self.keyspace = Keyspace(VALUE_TYPES, self.arrivals)
-        self.queues = Queues(self.arrivals)
-        self.streams = Streams(self.arrivals)
+        self.bin = Bin()
+        """What has been dropped and takes long to free."""
+        self.keyspace = Keyspace(VALUE_TYPES, self.arrivals, self.bin)
+        self.queues = Queues(self.arrivals, self.bin)
+        self.streams = Streams(self.arrivals, self.bin)
         self.defaults = Defaults()
         self.idempotency = IdempotencyTable()
         self.accounts = Accounts()
@@ -122,7 +125,7 @@ class State:
         """The part of the state that commands of a namespace look at; the whole for those of the server itself."""
         parts: dict[str, Timed] = {"queue": self.queues, "stream": self.streams, "admin": self}
         parts |= {"auth": _Timeless(), "replication": _Timeless()}
-        return parts.get(namespace, self.keyspace)
+        return parts.get(namespace, self.keyspace.calendar)
 
     def digest(self, now: Millis) -> str:
         """A hash of all that a client can observe at `now`: equal states give equal digests on every machine."""

@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 
 from synap.clock import Millis
+from synap.commands import large
 from synap.commands.events import (
     EventTypes,
     NewEvent,
@@ -244,8 +245,16 @@ class Rooms(Result):
 
 @command("stream.rooms", routes=("GET /stream/list",), cost="O(rooms)", since="0.3")
 def rooms(state: State, payload: NoPayload, now: Millis) -> Rooms:
-    """List all rooms."""
-    return Rooms([_listed(state, existing_room(state, name), now) for name in state.streams.names()])
+    """List all rooms.
+
+    Where there are many, this takes several turns of the server: each is described as it is at its turn.
+    """
+    listing = (
+        _listed(state, stream, now)
+        for name in state.streams.names()
+        if (stream := state.streams.find(name)) is not None
+    )
+    return large.listed(Rooms, listing, len(state.streams))
 
 
 class PartitionStats(Result):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, cast
 
 import msgspec
 
@@ -60,13 +60,14 @@ class Values(Result):
     @classmethod
     def of(cls, stored: Iterable[bytes | None]) -> Values:
         """From values as they are kept."""
-        return cls([None if value is None else Json(value) for value in stored])
+        together = b",".join([b"null" if value is None else value for value in stored])
+        return cls(cast("list[Json | None]", Json(b"[%b]" % together)))
 
     @classmethod
     def named(cls, stored: Iterable[bytes | None]) -> Values:
         """From values that a request has named one by one. Raises PayloadTooLarge."""
         values = list(stored)
-        if sum(len(value) for value in values if value is not None) > _VALUES_BYTES_MAX:
+        if sum(map(len, filter(None, values))) > _VALUES_BYTES_MAX:
             raise PayloadTooLarge(
                 f"the values are longer than {_VALUES_BYTES_MAX} bytes together", limit=_VALUES_BYTES_MAX
             )

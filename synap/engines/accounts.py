@@ -14,6 +14,7 @@ deleting a role and listing go through everything.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -103,8 +104,8 @@ class Accounts:
         return self._users.get(username)
 
     def users(self) -> list[User]:
-        """All users in the order of their names."""
-        return [self._users[name] for name in sorted(self._users)]
+        """All users, in no particular order."""
+        return list(self._users.values())
 
     def create_user(self, username: str, password_hash: str, roles: list[str], now: Millis) -> User:
         """Add a user. Raises UserExists."""
@@ -161,8 +162,8 @@ class Accounts:
         return None if key_id is None else self._keys[key_id]
 
     def api_keys(self) -> list[ApiKey]:
-        """All keys in the order they were made, those of one moment by id."""
-        return sorted(self._keys.values(), key=lambda key: (key.created_at, key.id))
+        """All keys, in no particular order."""
+        return list(self._keys.values())
 
     def next_key_id(self) -> str:
         """An id that no key has had."""
@@ -187,8 +188,8 @@ class Accounts:
         return self._roles.get(name)
 
     def roles(self) -> list[tuple[str, list[str]]]:
-        """All roles with their permissions, in the order of their names."""
-        return sorted(self._roles.items())
+        """All roles with their permissions, in no particular order."""
+        return list(self._roles.items())
 
     def create_role(self, name: str, permissions: list[str], *, replace: bool = False) -> bool:
         """Add a role, or replace its permissions; False when it has just these. Raises RoleExists."""
@@ -267,11 +268,11 @@ class Accounts:
         """Rows of a dump, and about how much memory each takes."""
         if self._last_number:
             yield ("number", self._last_number), 0
-        for name, permissions in self.roles():
+        for name, permissions in sorted(self._roles.items()):
             yield ("role", name, permissions), _role_bytes(name, permissions)
-        for user in self.users():
+        for _, user in sorted(self._users.items()):
             yield ("user", *msgspec.structs.astuple(user)), _user_bytes(user)
-        for key in self.api_keys():
+        for key in sorted(self._keys.values(), key=attrgetter("created_at", "id")):
             yield ("key", *msgspec.structs.astuple(key)), _key_bytes(key)
 
     # Every change goes through these, which keep the books.

@@ -9,8 +9,9 @@ from __future__ import annotations
 import operator
 import re
 import sys
-from collections.abc import Callable, Sequence
-from functools import reduce
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, reduce
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from synap.engines.collection import ALLOCATION_OVERHEAD_BYTES, Collection
@@ -47,11 +48,7 @@ class Field(NamedTuple):
     @classmethod
     def parse(cls, kind: str, offset: int | str) -> Field:
         """From a type such as "u8" or "i64" and an offset in bits, or in widths: "#3". Raises ValueError."""
-        match = _FIELD_TYPE.fullmatch(kind)
-        is_signed = match is not None and match[1] == "i"
-        width = int(match[2]) if match is not None else 0
-        if not 1 <= width <= (_SIGNED_WIDTH_MAX if is_signed else _UNSIGNED_WIDTH_MAX):
-            raise ValueError(f"expected a type from u1 to u63 or from i1 to i64, got {kind[:20]!r}")
+        width, is_signed = _type_of(kind)
         if isinstance(offset, str):
             counted = _COUNTED_OFFSET.fullmatch(offset)
             if counted is None:
@@ -79,6 +76,30 @@ class Field(NamedTuple):
         return (value - lowest) % (1 << self.width) + lowest
 
 
+class Window(NamedTuple):
+    """The bits of a byte array from `first` to `last`, none when that is before it."""
+
+    content: bytearray
+    first: int
+    last: int
+
+    def counts(self) -> Iterator[int]:
+        """How many bits are set, block by block."""
+        content, at, stop = self.content, self.first >> 3, (self.last >> 3) + 1
+        if self.first > self.last:
+            return
+        before, behind = content[at] >> (8 - (self.first & 7)), content[stop - 1] & (0x7F >> (self.last & 7))
+        yield -before.bit_count() - behind.bit_count()
+        for block in range(at, stop, _BLOCK_BYTES):
+            if not content.startswith(_BLANK[1], block, stop):
+                yield int.from_bytes(content[block : min(block + _BLOCK_BYTES, stop)]).bit_count()
+
+    def copy(self) -> Window:
+        """The same bits, copied."""
+        at = self.first >> 3
+        return Window(self.content[at : (self.last >> 3) + 1], self.first - at * 8, self.last - at * 8)
+
+
 class Bitmap(Collection):
     """The bits of one key; its elements are bytes."""
 
@@ -93,8 +114,9 @@ class Bitmap(Collection):
     def grow(self, last: int) -> None:
         """Let the value reach to the byte of bit `last`, with zeros."""
         missing = (last >> 3) + 1 - len(self.content)
-        if missing > 0:
-            self.content.extend(bytes(missing))
+        while missing > 0:
+            self.content += _BLANK[1][:missing]
+            missing -= _BLOCK_BYTES
 
     def setbit(self, offset: int, bit: int) -> int:
         """Set a bit, growing up to it; returns what it was."""
@@ -111,17 +133,12 @@ class Bitmap(Collection):
 
     def bitcount(self, start: int = 0, end: int = -1, unit: Unit = "byte") -> int:
         """How many bits from `start` to `end`, both inclusive, negative ones counted from the end, are set."""
+        return sum(self.window(start, end, unit).counts())
+
+    def window(self, start: int, end: int, unit: Unit) -> Window:
+        """The bits that `bitcount` counts."""
         first, last = self._span(start, end, unit)
-        if first > last or (start < 0 and end < 0 and start > end):
-            return 0
-        content, at, stop = self.content, first >> 3, (last >> 3) + 1
-        total = sum(
-            int.from_bytes(content[block : min(block + _BLOCK_BYTES, stop)]).bit_count()
-            for block in range(at, stop, _BLOCK_BYTES)
-            if not content.startswith(_BLANK[1], block, stop)
-        )
-        before, behind = content[at] >> (8 - (first & 7)), content[stop - 1] & (0x7F >> (last & 7))
-        return total - before.bit_count() - behind.bit_count()
+        return Window(self.content, first, first - 1 if start < 0 and end < 0 and start > end else last)
 
     def bitpos(self, bit: int, start: int = 0, end: int | None = None, unit: Unit = "byte") -> int | None:
         """The first bit from `start` to `end` that is `bit`; None when there is none.
@@ -197,9 +214,30 @@ def bitop(operation: Operation, operands: Sequence[Bitmap]) -> Bitmap:
     if operation == "not":
         return Bitmap(operands[0].content.translate(_INVERTED))
     combine, result = _OPERATORS[operation], bytearray(max(len(operand) for operand in operands))
+    deciding = _deciding(operation, operands)
+    if not deciding:
+        return Bitmap(result)
     for at in range(0, len(result), _BLOCK_BYTES):
         # Little-endian, so that the missing end of a shorter block counts as zeros.
-        blocks = [int.from_bytes(operand.content[at : at + _BLOCK_BYTES], "little") for operand in operands]
+        blocks = [int.from_bytes(operand.content[at : at + _BLOCK_BYTES], "little") for operand in deciding]
         length = min(_BLOCK_BYTES, len(result) - at)
         result[at : at + length] = reduce(combine, blocks).to_bytes(length, "little")
     return Bitmap(result)
+
+
+def _deciding(operation: Operation, operands: Sequence[Bitmap]) -> list[Bitmap]:
+    """The operands without repetitions, of which a request may name any number: two of the same cancel out in a xor."""
+    times = Counter(map(id, operands))
+    different = {id(operand): operand for operand in operands}
+    return [operand for which, operand in different.items() if operation != "xor" or times[which] % 2]
+
+
+@cache
+def _type_of(kind: str) -> tuple[int, bool]:
+    """The width of a type such as "u8" or "i64", and whether it has a sign. Raises ValueError."""
+    match = _FIELD_TYPE.fullmatch(kind)
+    is_signed = match is not None and match[1] == "i"
+    width = int(match[2]) if match is not None else 0
+    if not 1 <= width <= (_SIGNED_WIDTH_MAX if is_signed else _UNSIGNED_WIDTH_MAX):
+        raise ValueError(f"expected a type from u1 to u63 or from i1 to i64, got {kind[:20]!r}")
+    return width, is_signed

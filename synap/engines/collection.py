@@ -10,7 +10,9 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection as Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice, takewhile
 from typing import Any, ClassVar, Self, cast
 
@@ -22,6 +24,13 @@ _ASCII_BYTES = sys.getsizeof("")
 _FEW_NAMES = 64
 _WIDE_BYTES = sys.getsizeof("\u0100") - 2
 _BYTES_BYTES = sys.getsizeof(b"") + ALLOCATION_OVERHEAD_BYTES
+
+FEW = 16
+"""Up to this many elements one by one are quicker than all of them in a few calls of C."""
+# Texts are looked at together, but not a gigabyte of them.
+_TEXTS_AT_ONCE = 10_000
+# Where more than one of so many names goes, those that stay are sorted anew: they are in order already.
+_SHARE_REBUILT = 16
 
 
 class Collection(ABC):
@@ -74,9 +83,36 @@ def text_bytes(text: str) -> int:
     return string_bytes(text) + ALLOCATION_OVERHEAD_BYTES
 
 
+def texts_bytes(texts: Iterable[str]) -> int:
+    """Memory of many strings inside a collection."""
+    total, texts = 0, iter(texts)
+    while some := list(islice(texts, _TEXTS_AT_ONCE)):
+        together = "".join(some)
+        if together.isascii():
+            total += len(together) + len(some) * (_ASCII_BYTES + ALLOCATION_OVERHEAD_BYTES)
+        else:
+            total += sum(map(text_bytes, some))
+    return total
+
+
 def json_bytes(value: bytes) -> int:
     """Memory of a JSON value that is kept."""
     return _BYTES_BYTES + len(value)
+
+
+def jsons_bytes(values: Sized[bytes]) -> int:
+    """Memory of many JSON values that are kept."""
+    return len(values) * _BYTES_BYTES + sum(map(len, values))
+
+
+def exhaust(calls: Iterable[object]) -> None:
+    """Have a `map` make its calls, for what they do."""
+    deque(calls, maxlen=0)
+
+
+def is_large_share(part: int, whole: int) -> bool:
+    """Whether it is quicker to make what is left anew than to take out `part` elements one by one."""
+    return part > FEW and part * _SHARE_REBUILT > whole
 
 
 def span(start: int, stop: int, length: int) -> tuple[int, int]:
@@ -113,6 +149,21 @@ class NameOrder:
         if self._sorted is not None:
             self._sorted.remove(name)
 
+    def added_all(self, names: Iterable[str]) -> None:
+        """Take note of new names."""
+        if self._sorted is not None:
+            self._sorted.update(names)
+
+    def removed_all(self, names: Sized[str]) -> None:
+        """Take note that names, different ones, are gone. Many of them cost O(what is left)."""
+        if self._sorted is None:
+            return
+        if is_large_share(len(names), len(self._sorted)):
+            self._sorted = SortedList(filter(self._names.__contains__, self._sorted))
+            return
+        for name in names:
+            self._sorted.remove(name)
+
     def cleared(self) -> None:
         """Take note that all names are gone."""
         if self._sorted is not None:
@@ -123,6 +174,11 @@ class NameOrder:
         if self._sorted is None:
             self._sorted = SortedList(self._names)
         return self._sorted
+
+    def taken(self, positions: Iterable[int]) -> list[str]:
+        """The names at positions, each among those that the ones before have left. They are to be removed now."""
+        names = cast("list[str]", self.all())
+        return [names.pop(position) for position in positions]
 
     def all(self) -> Sequence[str]:
         """The sorted names."""

@@ -14,11 +14,14 @@ def prepare(keyspace: Keyspace, policy: str) -> None:
         keyspace.track_recency(volatile_only=policy == "volatile-lru")
 
 
-def victims(keyspace: Keyspace, policy: str, excess_bytes: int, now: Millis) -> list[str]:
-    """Keys whose removal frees at least `excess_bytes`, or all the policy may remove. O(k log n) for k victims."""
+def victims(keyspace: Keyspace, policy: str, excess_bytes: int, now: Millis, limit: int | None = None) -> list[str]:
+    """Keys whose removal frees at least `excess_bytes`, or all the policy may remove, at most `limit`.
+
+    O(k log n) for k victims.
+    """
     chosen: list[str] = []
     for key in _candidates(keyspace, policy):
-        if excess_bytes <= 0:
+        if excess_bytes <= 0 or len(chosen) == limit:
             break
         value = keyspace.peek(key, now)
         if value is not None:

@@ -7,10 +7,11 @@ name once. It is counted for the hash that brought it, which makes the memory of
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import compress, filterfalse, repeat
 from typing import Any, ClassVar
 
-from synap.engines.collection import Collection, NameOrder, json_bytes, text_bytes
+from synap.engines.collection import FEW, Collection, NameOrder, json_bytes, jsons_bytes, text_bytes, texts_bytes
 
 # The object, its dict's head and the keyspace's reference to it.
 _BASE_BYTES = 110
@@ -59,6 +60,32 @@ class Hash(Collection):
         self._order.removed(field)
         return True
 
+    def set_all(self, fields: dict[str, bytes]) -> int:
+        """Store values; says how many fields are new."""
+        if len(self.fields) + len(fields) <= _RECORD_FIELDS_MAX:
+            return sum([self.set(field, value) for field, value in fields.items()])
+        old = list(filter(None, map(self.fields.get, fields)))
+        new = list(filterfalse(self.fields.__contains__, fields)) if old else list(fields)
+        self._names_bytes += texts_bytes(new)
+        self._values_bytes += jsons_bytes(fields.values()) - jsons_bytes(old)
+        self.fields.update(fields)
+        self._order.added_all(new)
+        return len(new)
+
+    def delete_all(self, fields: Sequence[str]) -> int:
+        """Drop fields; says how many were there."""
+        if len(fields) <= FEW:
+            return sum([self.delete(field) for field in fields])
+        values = list(map(self.fields.pop, fields, repeat(b"")))
+        deleted, old = list(compress(fields, values)), list(filter(None, values))
+        self._names_bytes -= min(texts_bytes(deleted), self._names_bytes)
+        self._values_bytes -= jsons_bytes(old)
+        if self.fields:
+            self._order.removed_all(deleted)
+        else:
+            self._order.cleared()
+        return len(deleted)
+
     def after(self, field: str | None, prefix: str) -> Iterator[str]:
         """Fields in order from the first one behind `field` on, see NameOrder.after."""
         return self._order.after(field, prefix)
@@ -72,7 +99,12 @@ class Hash(Collection):
 
     def copy(self) -> Hash:
         """See Collection."""
-        return Hash.load(self.fields)
+        if len(self.fields) <= _RECORD_FIELDS_MAX:
+            return Hash.load(self.fields)
+        copied = Hash()
+        copied.fields.update(self.fields)
+        copied._names_bytes, copied._values_bytes = self._names_bytes, self._values_bytes
+        return copied
 
     def dump(self) -> Any:
         """See Collection."""
@@ -82,6 +114,5 @@ class Hash(Collection):
     def load(cls, dumped: Any) -> Hash:
         """See Collection."""
         loaded = cls()
-        for field, value in dumped.items():
-            loaded.set(field, value)
+        loaded.set_all(dumped)
         return loaded

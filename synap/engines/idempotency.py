@@ -37,9 +37,8 @@ class IdempotencyTable:
 
     def find(self, key: str, fingerprint: bytes, now: Millis) -> bytes | None:
         """The reply remembered for `key`, or None. Raises IdempotencyConflict for another request's key."""
-        self.sweep(now)
         entry = self._entries.get(key)
-        if entry is None:
+        if entry is None or entry.expires_at <= now:
             return None
         if entry.fingerprint != fingerprint:
             raise IdempotencyConflict(
@@ -52,14 +51,17 @@ class IdempotencyTable:
         """Keep `reply` for 24 hours."""
         self._add(key, Remembered(fingerprint, reply, now + LIFETIME_MS))
 
-    def sweep(self, now: Millis) -> None:
-        """Forget what is older than 24 hours."""
-        while self._entries:
+    def sweep(self, now: Millis, limit: int | None = None) -> int:
+        """Forget up to `limit` (default all) entries older than 24 hours; returns how many."""
+        swept = 0
+        while self._entries and (limit is None or swept < limit):
             key, entry = next(iter(self._entries.items()))
             if entry.expires_at > now:
-                return
+                break
             self._entries.popitem(last=False)
             self.used_bytes -= _size(key, entry)
+            swept += 1
+        return swept
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -10,13 +10,11 @@ Rules the rest of the house relies on:
    `settle` afterwards, which counts the difference, stores a new collection and drops an empty one.
 4. Keys come out in the order of their UTF-8 bytes, which for Python strings is the order of `<`.
 
-Costs: lookup O(1), new or removed key O(log n), a page of a scan O(log n + page).
+Costs: lookup O(1), new or removed key O(log n), a page of a scan O(log n + page). What is large is freed by the bin.
 """
 
 from __future__ import annotations
 
-import heapq
-import math
 import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -25,6 +23,9 @@ from typing import Any, TypeVar, cast
 
 from synap.clock import Millis
 from synap.engines.arrivals import Arrivals
+from synap.engines.bin import WORTH_THROWING, Bin
+from synap.engines.calendar import Calendar
+from synap.engines.chance import Chance
 from synap.engines.chunks import chunked
 from synap.engines.collection import Collection, NameOrder, string_bytes
 from synap.errors import WrongType
@@ -38,9 +39,8 @@ ENTRY_OVERHEAD_BYTES = 72
 EXPIRY_OVERHEAD_BYTES = 170
 RECENCY_OVERHEAD_BYTES = 90
 
-# The expiry heap keeps stale pairs until they surface; past this many times the live ones it is rebuilt.
-STALE_EXPIRY_FACTOR = 2
-STALE_EXPIRY_SLACK = 1_000
+# So often another key is drawn in the place of one that is due.
+KEY_TRIES_MAX = 100
 
 STRING = "string"
 _BYTES_OVERHEAD = sys.getsizeof(b"")
@@ -59,7 +59,9 @@ class Tally:
 class Keyspace:
     """All keys of one server. Methods that look at a key take `now` and see only what is alive then."""
 
-    def __init__(self, types: Iterable[type[Collection]] = (), arrivals: Arrivals | None = None) -> None:
+    def __init__(
+        self, types: Iterable[type[Collection]] = (), arrivals: Arrivals | None = None, waste: Bin | None = None
+    ) -> None:
         self._type_names: dict[type, str] = {bytes: STRING} | {kind: kind.type_name for kind in types}
         self._types = {name: kind for kind, name in self._type_names.items()}
         self.arrivals = Arrivals() if arrivals is None else arrivals
@@ -67,10 +69,11 @@ class Keyspace:
         self._entries: dict[str, Value] = {}
         self.expires: dict[str, Millis] = {}
         """When a key that is there will be gone. To look at; `set_expiry` and `clear_expiry` change it."""
-        self._due: list[tuple[Millis, str]] = []
-        self.next_due: float = math.inf
-        """No key expires before this; one may then."""
+        self.calendar = Calendar()
+        """When keys are due. To look at."""
+        self._bin = Bin() if waste is None else waste
         self._order = NameOrder(self._entries)
+        self._is_indexed = False
         self._tallies = {kind: Tally() for kind in self._type_names}
         self._recency: OrderedDict[str, None] | None = None
         self._recency_volatile_only = False
@@ -79,6 +82,11 @@ class Keyspace:
         self.misses = 0
         self.expired = 0
         self.evicted = 0
+
+    @property
+    def next_due(self) -> float:
+        """No key expires before this; one may then."""
+        return self.calendar.next_due
 
     # Looking up
 
@@ -210,21 +218,24 @@ class Keyspace:
 
     def set_expiry(self, key: str, at: Millis) -> None:
         """Let a key that is there expire at `at`."""
-        if key not in self.expires:
+        old = self.expires.get(key)
+        if old is None:
             self.used_bytes += EXPIRY_OVERHEAD_BYTES
+        elif old == at:
+            return
+        else:
+            self.calendar.remove(key, old)
         self.expires[key] = at
-        heapq.heappush(self._due, (at, key))
-        self.next_due = self._due[0][0]
-        if len(self._due) > STALE_EXPIRY_FACTOR * len(self.expires) + STALE_EXPIRY_SLACK:
-            self._due = [(at, key) for key, at in self.expires.items()]
-            heapq.heapify(self._due)
+        self.calendar.add(key, at)
         if self._recency is not None and self._recency_volatile_only:
             self._touch(key)
 
     def clear_expiry(self, key: str) -> bool:
         """Let the key live for ever; says whether it had an expiry."""
-        if self.expires.pop(key, None) is None:
+        at = self.expires.pop(key, None)
+        if at is None:
             return False
+        self.calendar.remove(key, at)
         self.used_bytes -= EXPIRY_OVERHEAD_BYTES
         if self._recency is not None and self._recency_volatile_only:
             self._forget_recency(key)
@@ -236,19 +247,25 @@ class Keyspace:
 
     def flush(self, now: Millis) -> int:
         """Remove every key; returns how many were alive."""
-        count = self.size(now)
+        count, due = self.size(now), self.due(now)
         self.clear()
+        self.expired += due  # as if they had been swept before
         return count
 
     def sweep(self, now: Millis, limit: int | None = None) -> int:
         """Remove up to `limit` (default all) keys that are due; returns how many."""
+        if now < self.calendar.next_due and not self.due(now):
+            return 0
         swept = 0
-        while self._due and self._due[0][0] <= now and (limit is None or swept < limit):
-            at, key = heapq.heappop(self._due)
-            if self.expires.get(key) == at:
-                self._expire(key)
-                swept += 1
-        self.next_due = self._due[0][0] if self._due else math.inf
+        while limit is None or swept < limit:
+            key = self.calendar.pop(now)
+            if key is None:
+                break
+            # It is out of the calendar already, where `remove` would look for it.
+            del self.expires[key]
+            self.used_bytes -= EXPIRY_OVERHEAD_BYTES
+            self._expire(key)
+            swept += 1
         return swept
 
     # Looking at the whole
@@ -259,23 +276,25 @@ class Keyspace:
 
     def size(self, now: Millis) -> int:
         """How many keys are alive."""
-        self.sweep(now)
-        return len(self._entries)
+        return len(self._entries) - self.due(now)
+
+    def expiring(self, now: Millis) -> int:
+        """How many live keys have an expiry."""
+        return len(self.expires) - self.due(now)
+
+    def due(self, now: Millis) -> int:
+        """How many keys are due but not yet swept. O(1) while it is asked for, or swept, now and then."""
+        return self.calendar.count(now)
 
     def counts_by_type(self, now: Millis) -> dict[str, int]:
-        """How many keys of each type are alive."""
+        """How many keys of each type are alive. Sweeps all that is due."""
         self.sweep(now)
         return {self._type_names[kind]: tally.keys for kind, tally in self._tallies.items()}
 
     def tally(self, kind: type[Collection], now: Millis) -> Tally:
-        """What the live keys of one type of collection come to."""
+        """What the live keys of one type of collection come to. Sweeps all that is due."""
         self.sweep(now)
         return self._tallies[kind]
-
-    def expiring(self, now: Millis) -> int:
-        """How many live keys have an expiry."""
-        self.sweep(now)
-        return len(self.expires)
 
     def entry_bytes(self, key: str, value: Value) -> int:
         """What the key and its value count for in `used_bytes`."""
@@ -287,17 +306,30 @@ class Keyspace:
 
         The keyspace must not change while the iterator is in use.
         """
-        for key in self._order.after(after, prefix):
+        for key in self.held(after=after, prefix=prefix):
             if not self._is_due(key, now):
                 yield key
 
+    def held(self, *, after: str | None = None, prefix: str = "") -> Iterator[str]:
+        """`keys`, those due but not yet swept included."""
+        return self._order.after(after, prefix)
+
     def key_at(self, position: int, now: Millis) -> str | None:
-        """The key at `position` modulo the number of live keys, or None when there are none."""
-        count = self.size(now)
-        return self._order.all()[position % count] if count else None
+        """Some key, the one at `position` modulo the number of keys if that is alive; None when there is none."""
+        if not self.size(now):
+            return None
+        keys, chance = self._order.all(), Chance(position)
+        for _ in range(KEY_TRIES_MAX):
+            key = keys[position % len(keys)]
+            if not self._is_due(key, now):
+                return key
+            position = chance.below(len(keys))
+        self.sweep(now)
+        return self._order.all()[position % len(self._entries)]
 
     def build_index(self) -> None:
         """Sort the keys now (O(n log n)) instead of at the first scan. Until then writes keep no order."""
+        self._is_indexed = True
         self._order.keep()
 
     # Eviction
@@ -315,24 +347,23 @@ class Keyspace:
         return iter(self._recency or ())
 
     def soonest_to_expire(self) -> Iterator[str]:
-        """Keys with an expiry, the nearest first."""
-        due = self._due.copy()
-        previous = None
-        while due:
-            at, key = heapq.heappop(due)
-            if self.expires.get(key) == at and key != previous:
-                previous = key
-                yield key
+        """Keys with an expiry, the nearest first. The keyspace must not change while the iterator is in use."""
+        return self.calendar.soonest()
 
     # Snapshot
 
     def clear(self) -> None:
         """Forget every key. Whether the order of use is remembered stays, and so does what was counted of the past."""
-        for container in (self._entries, self.expires, self._due, self._recency):
+        for container in (self._entries, self.expires, self._recency):
             if container is not None:
-                container.clear()
-        self.next_due = math.inf
-        self._order.cleared()
+                self._bin.throw(container, len(container))
+        self._bin.throw(self._order, len(self._entries))
+        self.calendar.clear(self._bin, len(self.expires))
+        self._entries, self.expires = {}, {}
+        self._recency = None if self._recency is None else OrderedDict()
+        self._order = NameOrder(self._entries)
+        if self._is_indexed:
+            self._order.keep()
         self._tallies = {kind: Tally() for kind in self._type_names}
         self.used_bytes = 0
 
@@ -395,6 +426,8 @@ class Keyspace:
         self.used_bytes -= value.tallied_bytes
         tally.bytes -= value.tallied_bytes
         tally.elements -= value.tallied_elements
+        if value.tallied_elements >= WORTH_THROWING:
+            self._bin.throw(value, value.tallied_elements)
 
     def _is_due(self, key: str, now: Millis) -> bool:
         at = self.expires.get(key)

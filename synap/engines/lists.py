@@ -8,11 +8,11 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, ClassVar, Self
 
-from synap.engines.collection import Collection, json_bytes
-from synap.engines.json_values import equal_to
+from synap.engines.collection import FEW, Collection, json_bytes, jsons_bytes
+from synap.engines.json_values import places
 
 # The object and the keyspace's reference to it.
 _BASE_BYTES = 80
@@ -36,7 +36,7 @@ class List(Collection):
     def push(self, values: Sequence[bytes], *, left: bool) -> None:
         """Add values one after the other at an end."""
         items = self._items
-        self._content_bytes += sum(map(json_bytes, values))
+        self._content_bytes += jsons_bytes(values)
         if not left:
             items.extend(values)
         elif isinstance(items, deque):
@@ -51,14 +51,14 @@ class List(Collection):
         count = min(count, len(items))
         if isinstance(items, deque):
             take = items.popleft if left else items.pop
-            popped = [take() for _ in range(count)]
+            popped = [take() for _ in repeat(None, count)]
         elif left:
             popped = items[:count]
             del items[:count]
         else:
             popped = items[: -count - 1 : -1]
             del items[len(items) - count :]
-        self._content_bytes -= sum(map(json_bytes, popped))
+        self._content_bytes -= jsons_bytes(popped)
         return popped
 
     def between(self, start: int, stop: int) -> list[bytes]:
@@ -88,10 +88,14 @@ class List(Collection):
         """Drop up to `count` values equal to `value`, from the end when negative, all when 0; says how many. O(n)."""
         most = min(abs(count), len(self._items)) or None
         doomed = set(islice(self._indexes_of(value, backwards=count < 0), most))
-        if doomed:
+        if len(doomed) <= FEW:
+            for index in sorted(doomed, reverse=True):
+                self._content_bytes -= json_bytes(self._items[index])
+                del self._items[index]
+        else:
             kept = [item for index, item in enumerate(self._items) if index not in doomed]
             self._items = kept if len(kept) <= _SHORT_MAX else deque(kept)
-            self._content_bytes = sum(map(json_bytes, kept))
+            self._content_bytes = jsons_bytes(kept)
         return len(doomed)
 
     def insert(self, pivot: bytes, value: bytes, *, after: bool) -> bool:
@@ -122,7 +126,9 @@ class List(Collection):
 
     def copy(self) -> List:
         """See Collection."""
-        return List.load(list(self._items))
+        copied = List()
+        copied._items, copied._content_bytes = self._items.copy(), self._content_bytes
+        return copied
 
     def dump(self) -> Any:
         """See Collection."""
@@ -140,7 +146,7 @@ class List(Collection):
             self._items = deque(self._items)
 
     def _indexes_of(self, value: bytes, *, backwards: bool = False) -> Iterator[int]:
-        is_equal, last = equal_to(value), len(self._items) - 1
-        if backwards:
-            return (last - step for step, item in enumerate(reversed(self._items)) if is_equal(item))
-        return (index for index, item in enumerate(self._items) if is_equal(item))
+        if not backwards:
+            return places(value, self._items)
+        last = len(self._items) - 1
+        return (last - step for step in places(value, reversed(self._items)))

@@ -23,12 +23,16 @@ from struct import Struct
 from typing import Any, NamedTuple
 
 from synap.clock import Millis
+from synap.engines.bin import Bin
 
 SEGMENT_BYTES = 256 * 1024
 """A segment that has grown to this is sealed."""
 SEGMENT_EVENTS = 4_096
 READ_BYTES_MAX = 16 * 1024 * 1024
 """What a read returns at most, unless told otherwise; counted as `max_bytes` counts."""
+
+FREEING_OF_SEGMENT = 100
+"""Giving back a segment takes as long as freeing so many elements."""
 
 # A front that cannot be read any more is cut off when it is this large and more than half of its segment.
 _CUT_BYTES_MIN = 4_096
@@ -192,6 +196,10 @@ class Partition:
         first = self._segments[0]
         index_bytes = _INDEX_BYTES * (self.next_offset - first.first)
         return _PARTITION_BYTES + _SEGMENT_BYTES * len(self._segments) + index_bytes + self._end - first.begin
+
+    def throw_into(self, waste: Bin) -> None:
+        """Have its segments freed later; nobody may use it any more."""
+        waste.throw(self._segments, FREEING_OF_SEGMENT * len(self._segments))
 
     # Snapshot
 

@@ -8,16 +8,19 @@ Rules:
 2. A subscriber gets a message once, however many of its patterns match.
 3. History keeps the newest messages of each topic, and over all topics as many bytes as allowed; the oldest go first,
    so that of every topic the newest are kept, without a hole. Of those that went the seq is remembered for a while:
-   what somebody missed is counted exactly as long as that lasts, and told as "at least" afterwards.
+   what somebody missed is counted exactly as long as that lasts, and told as "at least" afterwards, as where too many
+   topics were in use since.
 4. A topic is listed while it is subscribed to by name. The others are listed for having been published to; too many
    of them, and the one is forgotten that was used (published to, or let go by its last subscriber) longest ago. A
    forgotten topic that comes back is a new one.
 
-Costs: publish O(levels + matches), subscribe O(levels) a pattern, `missed` O(topics used since + messages found).
+Costs: publish O(levels + matches), subscribe O(levels) a pattern, `missed` O(topics used since + messages found),
+with a bound on the topics.
 """
 
 from __future__ import annotations
 
+import sys
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict, deque
@@ -26,13 +29,16 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, cast
 
 from synap.clock import Millis
-from synap.engines.topic_trie import TopicTrie, has_wildcards, matches
+from synap.engines.topic_trie import TopicTrie, has_wildcards
 
 HISTORY_MESSAGES = 256
 """How many messages of a topic are kept, unless asked otherwise."""
 HISTORY_BYTES_MAX = 64 * 1024 * 1024
 TOPICS_MAX = 100_000
 """Topics that nobody is subscribed to by name."""
+MATCHED_TOPICS_MAX = 2_000
+"""Topics that patterns with wildcards are matched with for what somebody has missed: so many with subscribers by name,
+and so many others. What was published to others before that counts as "at least" lost."""
 GONE_SEQS_MAX = 500_000
 """Messages no longer in the history whose seq is remembered, over all topics: 9 MB, 60 MB at worst."""
 
@@ -188,16 +194,21 @@ class PubSub:
         self.dropped_total += len(matched) - notified
         return Published(message, notified, len(matched))
 
-    def missed(self, patterns: Sequence[str], last_seq: int) -> Missed:
-        """What was published to matching topics after `last_seq`, each message once."""
+    def missed(self, patterns: Sequence[str], last_seq: int, messages_max: int = sys.maxsize) -> Missed:
+        """What was published to matching topics after `last_seq`, each message once; the newest `messages_max` of them.
+
+        Wildcards are matched with the `MATCHED_TOPICS_MAX` topics used last.
+        """
         seqs: list[int] = []
-        lost, is_exact = 0, last_seq >= self._forgotten_through
-        for topic in self._used_after(last_seq, patterns):
+        topics, is_all = self._used_after(last_seq, patterns)
+        lost, is_exact = 0, is_all and last_seq >= self._forgotten_through
+        for topic in topics:
             kept, gone, is_known = topic.after(last_seq)
             seqs += kept
             lost += gone
             is_exact &= is_known
-        return Missed([self._history[seq] for seq in sorted(seqs)], lost, is_exact)
+        newest = sorted(seqs)[-messages_max:]
+        return Missed([self._history[seq] for seq in newest], lost + len(seqs) - len(newest), is_exact)
 
     # Looking at the whole
 
@@ -211,16 +222,14 @@ class PubSub:
         """How many subscribers there are, whatever the number of their patterns."""
         return len(self._patterns)
 
-    def topics(self, pattern: str | None = None) -> list[Listed]:
-        """The topics a pattern matches, or all, in the order of their names. O(topics log topics)."""
+    def candidates(self, pattern: str | None = None) -> list[str]:
+        """The names of all topics that a pattern may match, or of all there are, in no particular order."""
         if pattern is not None and not has_wildcards(pattern):
-            names = [] if self._find(pattern) is None else [pattern]
-        else:
-            listed = [*self._held, *self._idle]
-            names = sorted(name for name in listed if pattern is None or matches(pattern, name))
-        return [self._listed(name) for name in names]
+            return [] if self._find(pattern) is None else [pattern]
+        return [*self._held, *self._idle]
 
-    def _listed(self, name: str) -> Listed:
+    def listed(self, name: str) -> Listed:
+        """A topic as it is now."""
         topic = self._find(name)
         return Listed(name, len(self._subscriptions.match(name)), topic.published_total if topic else 0)
 
@@ -270,23 +279,27 @@ class PubSub:
                 self.history_bytes -= _size(self._history.pop(seq))
             topic.clear()
 
-    def _used_after(self, last_seq: int, patterns: Sequence[str]) -> Iterable[_Topic]:
-        """The topics that match and may have been published to after `last_seq`, each once."""
+    def _used_after(self, last_seq: int, patterns: Sequence[str]) -> tuple[Iterable[_Topic], bool]:
+        """The topics that match and may have been published to after `last_seq`, each once; and whether that is all."""
         # A pattern with wildcards matches the topic of its own spelling, too.
         found = {name: topic for name in patterns if (topic := self._find(name)) is not None}
         wildcards = [pattern for pattern in patterns if has_wildcards(pattern)]
         if not wildcards:
-            return found.values()
+            return found.values(), True
         wanted: TopicTrie[str] = TopicTrie()
         for pattern in wildcards:
             wanted.add(pattern, pattern)
+        is_all = True
         for order in (self._held, self._idle):
-            for name, topic in reversed(order.items()):
+            for looked_at, (name, topic) in enumerate(reversed(order.items())):
                 if topic.used_at_seq <= last_seq:
+                    break
+                if looked_at == MATCHED_TOPICS_MAX:
+                    is_all = False
                     break
                 if wanted.match(name):
                     found[name] = topic
-        return found.values()
+        return found.values(), is_all
 
     # The history
 
@@ -333,7 +346,7 @@ class _Topic:
         self.published_total = 0
         self.first_seq = 0
         self.last_seq = 0
-        self.seqs = array("q")
+        self.seqs = _NO_SEQS
         """From `start` on, all that is remembered; before that, a rest that is cut off now and then."""
         self.start = 0
         self.kept = 0
@@ -346,6 +359,8 @@ class _Topic:
         self.published_total += 1
         self.first_seq = self.first_seq or seq
         self.last_seq = seq
+        if self.seqs is _NO_SEQS:
+            self.seqs = array("q")
         self.seqs.append(seq)
         self.kept += 1
 

@@ -66,7 +66,8 @@ class Message(msgspec.Struct, eq=False, gc=False):
 
 def with_death(headers: bytes, reason: Reason, at: Millis) -> bytes:
     """The headers with reason and time of a death in place of those they may have; the others stay as written."""
-    members = [*_other_members(headers), f'"{DEATH_REASON}":"{reason}"', f'"{DEATH_AT}":{at}']
+    others = [] if headers == NO_HEADERS else list(_other_members(headers))
+    members = [*others, f'"{DEATH_REASON}":"{reason}"', f'"{DEATH_AT}":{at}']
     return f"{{{','.join(members)}}}".encode()
 
 

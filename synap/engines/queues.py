@@ -11,10 +11,11 @@ A message is in one state at a time:
    The message rests as the retry policy says and comes again, until it has failed more than `max_retries` times.
 3. A message whose time to live is over dies as soon as it is not leased; that goes before the limit of deliveries.
 4. Dead messages are kept apart, in order of death, or dropped where the queue keeps none.
-5. What time changes happens in `Queues.advance`, in the order of its time, as of the moment it was due: however
-   often it is called on the way to `now`, the result is the same. `Queues.find` calls it, so a queue is up to date.
+5. What time changes in a queue happens in `Queue.come_to`, in the order of its time, as of the moment it was due:
+   however often it is called on the way to `now`, the result is the same. `find` calls it for one, `advance` for all.
 
-Costs: every operation on a message O(log n), n being the messages of the queue. Purging and removing is O(n).
+Costs: an operation on a message O(log n); removing a queue O(holders), the bin frees its messages; purging is O(n) only
+while messages are in flight. n are the messages of the queue.
 """
 
 from __future__ import annotations
@@ -26,27 +27,24 @@ from itertools import chain, islice
 from typing import Any, Literal
 
 import msgspec
-from sortedcontainers import SortedList
 
 from synap.clock import Millis
 from synap.engines.arrivals import Arrivals
+from synap.engines.bin import Bin
 from synap.engines.chunks import chunked
 from synap.engines.collection import text_bytes
 from synap.engines.queue_config import QueueConfig
-from synap.engines.queue_ledger import Ledger, Moment
+from synap.engines.queue_duplicates import Duplicates, remembered_until
+from synap.engines.queue_holders import Holders
+from synap.engines.queue_ledger import Agenda, Ledger, Moment
+from synap.engines.queue_lines import Lines
 from synap.engines.queue_message import NO_HEADERS, Message, Reason, Stage, with_death
 
 Outcome = Literal["requeued", "dead_lettered", "dropped"]
 
-DEDUP_WINDOW_MS = 5 * 60 * 1000
-
 # Measured on CPython 3.11: what each takes beside texts and the content of messages.
 _DEAD_BYTES = 115
-_DEDUP_BYTES = 200
-_HOLDER_BYTES = 300
-_HELD_BYTES = 50
 _QUEUE_BYTES = 1_000
-_LINE_BYTES = 800
 
 _COUNTERS = ("published_total", "consumed_total", "acked_total", "nacked_total", "dead_lettered_total")
 # In the place of a sequence number: the oldest entry that recognises duplicates is to be forgotten.
@@ -55,15 +53,12 @@ _DEDUP = 0
 Row = tuple[Any, ...]
 
 
-class Lease:
-    """Stands in a topic (Lease, name of the queue, holder) for the end of a lease."""
-
-
 class Queues:
     """All queues of one server."""
 
-    def __init__(self, arrivals: Arrivals) -> None:
+    def __init__(self, arrivals: Arrivals, waste: Bin | None = None) -> None:
         self._arrivals = arrivals
+        self._bin = Bin() if waste is None else waste
         self.clear()
 
     @property
@@ -78,9 +73,10 @@ class Queues:
 
     def find(self, name: str, now: Millis) -> Queue | None:
         """The queue as it is at `now`; None when there is none."""
-        if self._ledger.next_due <= now:
-            self.advance(now)
-        return self._queues.get(name)
+        queue = self._queues.get(name)
+        if queue is not None and queue.next_due <= now:
+            queue.come_to(now)
+        return queue
 
     def create(self, name: str, config: QueueConfig) -> Queue:
         """A new queue under a name that is free."""
@@ -93,6 +89,10 @@ class Queues:
         del self._by_serial[queue.serial]
         queue.close()
 
+    def __len__(self) -> int:
+        """How many queues there are."""
+        return len(self._queues)
+
     def names(self) -> list[str]:
         """The names of all queues, sorted."""
         return sorted(self._queues)
@@ -101,11 +101,10 @@ class Queues:
         """Let happen up to `limit` (default all) changes that time brings until `now`; returns how many."""
         changes = 0
         while self._ledger.next_due <= now and (limit is None or changes < limit):
-            moment = self._ledger.pop()
-            if self._is_live(moment):
-                at, serial, seq = moment
-                self._by_serial[serial].come_to(seq, at)
-                changes += 1
+            serial = self._ledger.next_turn()
+            if serial is not None:
+                queue = self._by_serial[serial]
+                changes += queue.come_to(now, None if limit is None else limit - changes)
         return changes
 
     def clear(self) -> None:
@@ -113,7 +112,7 @@ class Queues:
         self._queues: dict[str, Queue] = {}
         self._by_serial: dict[int, Queue] = {}
         self._last_serial = 0
-        self._ledger = Ledger(self._arrivals, self._is_live)
+        self._ledger = Ledger(self._arrivals, self._bin)
 
     def dump(self, chunk_rows: int) -> Iterator[list[Any]]:
         """The content in chunks of up to `chunk_rows` rows; one ends early when its messages are large."""
@@ -132,7 +131,7 @@ class Queues:
                 self._by_serial[serial].restore_message(Message(*fields))
             elif kind == "dedup":
                 serial, dedup_id, seq, until = row
-                self._by_serial[serial].restore_dedup(dedup_id, seq, until)
+                self._by_serial[serial].remember(dedup_id, seq, until)
             else:
                 raise LookupError(f"this version knows no rows of kind {kind!r}")
 
@@ -152,11 +151,6 @@ class Queues:
         queue = Queue(name, serial, config, self._ledger)
         self._queues[name] = self._by_serial[serial] = queue
         return queue
-
-    def _is_live(self, moment: Moment) -> bool:
-        at, serial, seq = moment
-        queue = self._by_serial.get(serial)
-        return queue is not None and queue.changes_at(seq) == at
 
 
 class Queue:
@@ -181,13 +175,15 @@ class Queue:
         self._last_seq = 0
         self._messages: dict[int, Message] = {}
         """All but the dead, by sequence number and in that order."""
-        self._ready: dict[int, SortedList] = {}
-        """Sequence numbers by priority, the highest first; only priorities that were ever used."""
+        self._message_bytes = 0
+        """What they take; part of what the ledger counts, as `_dead_bytes` is."""
+        self._dead_bytes = 0
+        self._ready = Lines(ledger)
         self._dead: OrderedDict[int, Message] = OrderedDict()
-        self._dedup: OrderedDict[str, tuple[int, Millis]] = OrderedDict()
-        """Sequence number, and when it will be forgotten; all are kept equally long, so the oldest is the first."""
-        self._held: dict[str, set[int]] = {}
+        self._duplicates = Duplicates(ledger)
+        self._holders = Holders(name, ledger)
         self._ledger = ledger
+        self._agenda = Agenda(serial, ledger, self._is_live)
         self._id_prefix = f"msg_{serial:x}_"
         ledger.content_bytes += self._own_bytes
 
@@ -210,10 +206,8 @@ class Queue:
 
     def duplicate_of(self, dedup_id: str, now: Millis) -> tuple[str, int] | None:
         """Message id and sequence number of what was published with the `dedup_id` in the last five minutes."""
-        entry = self._dedup.get(dedup_id)
-        if entry is None or entry[1] <= now:
-            return None
-        return f"{self._id_prefix}{entry[0]:x}", entry[0]
+        seq = self._duplicates.find(dedup_id, now)
+        return None if seq is None else (f"{self._id_prefix}{seq:x}", seq)
 
     def publish(
         self,
@@ -236,7 +230,7 @@ class Queue:
         self._line_up(message, now, ready_at)
         self.published_total += 1
         if dedup_id is not None:
-            self._remember(dedup_id, message.seq, now + DEDUP_WINDOW_MS)
+            self.remember(dedup_id, message.seq, remembered_until(now))
         return message
 
     # Looking at what is ready
@@ -246,30 +240,29 @@ class Queue:
         message = self._messages.get(seq)
         if message is None or message.state != "ready":
             return None
-        before = sum(len(line) for priority, line in self._ready.items() if priority > message.priority)
-        line = self._ready[message.priority]
-        if line[-1] == seq:  # as after every publish
-            return before + len(line)
-        return before + int(line.bisect_left(seq)) + 1
+        return self._ready.place(message.priority, seq)
 
     def peek(self, count: int) -> list[Message]:
         """The next `count` messages to be leased."""
-        return [self._messages[seq] for seq in islice(chain.from_iterable(self._ready.values()), count)]
+        return [self._messages[seq] for seq in islice(self._ready, count)]
 
     def oldest_ready_at(self) -> Millis | None:
         """When the oldest ready message was published; None when none is ready."""
-        first = [line[0] for line in self._ready.values() if line]
-        return self._messages[min(first)].published_at if first else None
+        oldest = self._ready.oldest()
+        return None if oldest is None else self._messages[oldest].published_at
 
     def purge(self) -> int:
         """Drop what is ready or delayed; returns how many messages."""
-        gone = [message for message in self._messages.values() if message.state != "leased"]
-        self._messages = {seq: message for seq, message in self._messages.items() if message.state == "leased"}
-        self._ledger.content_bytes -= sum(message.used_bytes for message in gone) + _LINE_BYTES * len(self._ready)
-        self._ready.clear()
+        count = self.depth + self.delayed
+        leased: dict[int, Message] = {}
+        if self.in_flight:
+            leased = {seq: message for seq, message in self._messages.items() if message.state == "leased"}
+        self._throw_messages()
+        self._messages, self._message_bytes = leased, sum(message.used_bytes for message in leased.values())
+        self._ledger.content_bytes += self._message_bytes
         self.depth = self.delayed = 0
-        self._ledger.unschedule(sum(message.changes_at is not None for message in gone))
-        return len(gone)
+        self._agenda.unschedule(self._agenda.live - self.in_flight - (self._duplicates.next_due is not None))
+        return count
 
     # Delivering
 
@@ -293,11 +286,11 @@ class Queue:
 
     def in_flight_of(self, holder: str) -> int:
         """How many messages a holder has in flight."""
-        return len(self._held.get(holder, ()))
+        return self._holders.count(holder)
 
     def holders(self) -> KeysView[str]:
         """Those who have messages in flight. O(1)."""
-        return self._held.keys()
+        return self._holders.names()
 
     def ack(self, message: Message) -> None:
         """A leased message is done with."""
@@ -307,9 +300,9 @@ class Queue:
 
     def extend(self, message: Message, deadline: Millis) -> None:
         """Let the lease of a leased message run until `deadline`, which is ahead."""
-        self._ledger.unschedule()
+        self._agenda.unschedule()
         message.due = deadline
-        self._ledger.schedule(deadline, self.serial, message.seq)
+        self._agenda.schedule(deadline, message.seq)
 
     def give_back(self, message: Message, now: Millis, delay_ms: Millis | None) -> Outcome:
         """The delivery of a leased message has failed; it rests for `delay_ms`, None: as the retry policy says."""
@@ -324,9 +317,11 @@ class Queue:
 
     def release(self, holder: str, now: Millis) -> int:
         """The deliveries to a holder have failed, and what it has in flight comes again at once; returns how many."""
-        seqs = sorted(self._held.get(holder, ()))
+        seqs = self._holders.held_by(holder)
+        self._ready.gather()
         for seq in seqs:
             self._fail(self._messages[seq], now, 0)
+        self._ready.line_up()
         return len(seqs)
 
     # Dead letters
@@ -352,26 +347,118 @@ class Queue:
         self._enter(replayed, "ready")
         return replayed
 
+    def replay_all(self, now: Millis) -> int:
+        """`replay` all dead letters, those that died first first; returns how many."""
+        count, first = len(self._dead), self._last_seq + 1
+        replayed = list(self._dead.values())
+        expires_at = self._expiry(now)
+        self._ready.gather()
+        for seq, message in enumerate(replayed, first):
+            message.seq, message.state, message.deliveries = seq, "ready", 0
+            message.published_at, message.expires_at = now, expires_at
+            self._ready.add(message.priority, seq)
+        self._ready.line_up()
+        self._messages.update(zip(range(first, first + count), replayed, strict=True))
+        self._message_bytes += self._dead_bytes - _DEAD_BYTES * count
+        self._ledger.content_bytes -= _DEAD_BYTES * count
+        self._dead, self._dead_bytes = OrderedDict(), 0
+        self._last_seq += count
+        self.depth += count
+        if expires_at is not None:
+            for seq in range(first, first + count):
+                self._agenda.schedule(expires_at, seq)
+        if count:
+            self._ledger.note((Queue, self.name))
+        return count
+
     def purge_dead(self) -> int:
         """Drop the dead letters; returns how many."""
         count = len(self._dead)
-        self._ledger.content_bytes -= sum(dead.used_bytes for dead in self._dead.values()) + _DEAD_BYTES * count
-        self._dead.clear()
+        self._ledger.content_bytes -= self._dead_bytes
+        self._ledger.bin.throw(self._dead, count)
+        self._dead, self._dead_bytes = OrderedDict(), 0
         return count
 
     # For Queues
 
-    def changes_at(self, seq: int) -> Millis | None:
-        """When time will change a message; None if never, or when it is gone."""
-        if seq == _DEDUP:
-            return next(iter(self._dedup.values()))[1] if self._dedup else None
-        message = self._messages.get(seq)
-        return None if message is None else message.changes_at
+    @property
+    def next_due(self) -> float:
+        """Time changes nothing before this; it may then."""
+        return self._agenda.next_due
 
-    def come_to(self, seq: int, at: Millis) -> None:
+    def come_to(self, now: Millis, limit: int | None = None) -> int:
+        """Let happen up to `limit` (default all) changes that time brings until `now`; returns how many."""
+        agenda = self._agenda
+        coming = agenda.pop_all(now) if limit is None else []
+        self._ready.gather()
+        changes = 0
+        while (coming or agenda.next_due <= now) and (limit is None or changes < limit):
+            # What has changed may change again before the others do.
+            moment = coming.pop() if coming and not agenda.is_before(coming[-1]) else agenda.pop()
+            if self._is_live(moment):
+                at, seq = moment
+                self._change(seq, at)
+                changes += 1
+        self._ready.line_up()
+        agenda.expect()
+        return changes
+
+    def close(self) -> None:
+        """The queue is removed: give back all it takes, and tell those who wait."""
+        self._throw_messages()
+        self.purge_dead()
+        self._holders.clear()
+        self._duplicates.throw()
+        self._ledger.content_bytes -= self._own_bytes
+        self._agenda.unschedule(self._agenda.live)
+        self._ledger.note((Queue, self.name))
+
+    def rows(self) -> Iterator[tuple[Row, int]]:
+        """Rows of a dump, and about how much memory each takes."""
+        counters = {name: getattr(self, name) for name in _COUNTERS}
+        config = msgspec.to_builtins(self.config)
+        yield ("queue", self.serial, self.name, config, self._last_seq, counters), 0
+        for message in chain(self._messages.values(), self._dead.values()):
+            yield ("message", self.serial, *msgspec.structs.astuple(message)), message.used_bytes
+        for entry, used_bytes in self._duplicates.rows():
+            yield ("dedup", self.serial, *entry), used_bytes
+
+    def restore(self, last_seq: int, counters: dict[str, int]) -> None:
+        """Take over from a dump what `restore_message` and `remember` do not tell."""
+        self._last_seq = last_seq
+        for name in _COUNTERS:
+            setattr(self, name, counters[name])
+
+    def restore_message(self, message: Message) -> None:
+        """Add a message of a dump."""
+        if message.state == "dead":
+            self._bury(message)
+        else:
+            self._keep(message)
+            self._enter(message, message.state, message.due)
+
+    def remember(self, dedup_id: str, seq: int, until: Millis) -> None:
+        """Recognise duplicates of a message until then."""
+        if self._duplicates.next_due is None:
+            self._agenda.schedule(until, _DEDUP)
+        self._duplicates.add(dedup_id, seq, until)
+
+    # Changing state
+
+    def _is_live(self, moment: Moment) -> bool:
+        at, seq = moment
+        if seq == _DEDUP:
+            return self._duplicates.next_due == at
+        message = self._messages.get(seq)
+        return message is not None and message.changes_at == at
+
+    def _change(self, seq: int, at: Millis) -> None:
         """It is `at`, when time changes a message."""
         if seq == _DEDUP:
-            self._forget_oldest_dedup()
+            self._duplicates.forget_oldest()
+            self._agenda.unschedule()
+            if self._duplicates.next_due is not None:
+                self._agenda.schedule(self._duplicates.next_due, _DEDUP)
             return
         message = self._messages[seq]
         if message.state == "leased":
@@ -383,57 +470,12 @@ class Queue:
         else:
             self._enter(message, "ready")
 
-    def close(self) -> None:
-        """The queue is removed: give back all it takes, and tell those who wait."""
-        self.purge()
-        self.purge_dead()
-        for message in list(self._messages.values()):
-            self._leave(message)
-            self._forget(message)
-        if self._dedup:
-            self._ledger.content_bytes -= sum(map(_dedup_size, self._dedup))
-            self._dedup.clear()
-            self._ledger.unschedule()
-        self._ledger.content_bytes -= self._own_bytes
-        self._ledger.note((Queue, self.name))
-
-    def rows(self) -> Iterator[tuple[Row, int]]:
-        """Rows of a dump, and about how much memory each takes."""
-        counters = {name: getattr(self, name) for name in _COUNTERS}
-        config = msgspec.to_builtins(self.config)
-        yield ("queue", self.serial, self.name, config, self._last_seq, counters), 0
-        for message in chain(self._messages.values(), self._dead.values()):
-            yield ("message", self.serial, *msgspec.structs.astuple(message)), message.used_bytes
-        for dedup_id, entry in self._dedup.items():
-            yield ("dedup", self.serial, dedup_id, *entry), _dedup_size(dedup_id)
-
-    def restore(self, last_seq: int, counters: dict[str, int]) -> None:
-        """Take over from a dump what `restore_message` and `restore_dedup` do not tell."""
-        self._last_seq = last_seq
-        for name in _COUNTERS:
-            setattr(self, name, counters[name])
-
-    def restore_message(self, message: Message) -> None:
-        """Add a message of a dump."""
-        self._keep(message)
-        if message.state == "dead":
-            del self._messages[message.seq]
-            self._bury(message)
-        else:
-            self._enter(message, message.state, message.due)
-
-    def restore_dedup(self, dedup_id: str, seq: int, until: Millis) -> None:
-        """Add an entry of a dump that recognises duplicates."""
-        self._remember(dedup_id, seq, until)
-
-    # Changing state
-
     def _enter(self, message: Message, state: Stage, due: Millis | None = None) -> None:
         """Give a state to a message that has left its last one."""
         message.state, message.due = state, due
         if state == "ready":
             self.depth += 1
-            self._line(message.priority).add(message.seq)
+            self._ready.add(message.priority, message.seq)
             self._ledger.note((Queue, self.name))
         elif state == "delayed":
             self.delayed += 1
@@ -442,29 +484,25 @@ class Queue:
             if message.holder is not None:
                 # The messages of a holder share the text of its name.
                 message.holder = sys.intern(message.holder)
-                self._hold(message.holder, message.seq)
+                self._holders.add(message.holder, message.seq)
         at = message.changes_at
         if at is not None:
-            self._ledger.schedule(at, self.serial, message.seq)
+            self._agenda.schedule(at, message.seq)
 
     def _leave(self, message: Message) -> None:
         """Take a message out of its state."""
         if message.state == "ready":
             self.depth -= 1
-            line = self._ready[message.priority]
-            if line[0] == message.seq:  # as for every lease
-                del line[0]
-            else:
-                line.remove(message.seq)
+            self._ready.remove(message.priority, message.seq)
         elif message.state == "delayed":
             self.delayed -= 1
         else:
             self.in_flight -= 1
             if message.holder is not None:
-                self._let_go(message.holder, message.seq)
+                self._holders.remove(message.holder, message.seq)
                 message.holder = None
         if message.changes_at is not None:
-            self._ledger.unschedule()
+            self._agenda.unschedule()
 
     def _line_up(self, message: Message, now: Millis, ready_at: Millis) -> None:
         if ready_at > now:
@@ -491,29 +529,21 @@ class Queue:
             return "dropped"
         message.state, message.due = "dead", None
         message.headers = with_death(message.headers, reason, at)
-        self._ledger.content_bytes += message.used_bytes
         self._bury(message)
         self.dead_lettered_total += 1
         return "dead_lettered"
 
     def _bury(self, message: Message) -> None:
+        used_bytes = message.used_bytes + _DEAD_BYTES
         self._dead[message.seq] = message
-        self._ledger.content_bytes += _DEAD_BYTES
+        self._dead_bytes += used_bytes
+        self._ledger.content_bytes += used_bytes
 
     # Books
 
     @property
     def _own_bytes(self) -> int:
         return _QUEUE_BYTES + text_bytes(self.name)
-
-    def _line(self, priority: int) -> SortedList:
-        line = self._ready.get(priority)
-        if line is None:
-            lines = self._ready | {priority: SortedList()}
-            self._ready = dict(sorted(lines.items(), reverse=True))
-            line = self._ready[priority]
-            self._ledger.content_bytes += _LINE_BYTES
-        return line
 
     def _add(
         self, body: bytes, is_json: bool, priority: int, headers: bytes, now: Millis, expires_at: Millis | None
@@ -524,6 +554,12 @@ class Queue:
         self._keep(message)
         return message
 
+    def _throw_messages(self) -> None:
+        """Have all but the dead freed later, and count them out."""
+        self._ready.throw()
+        self._ledger.bin.throw(self._messages, len(self._messages))
+        self._ledger.content_bytes -= self._message_bytes
+
     def _expiry(self, ready_at: Millis, ttl_ms: Millis | None = None) -> Millis | None:
         ttl_ms = self.config.message_ttl_ms if ttl_ms is None else ttl_ms
         return None if ttl_ms is None else ready_at + ttl_ms
@@ -532,8 +568,10 @@ class Queue:
         """Take a message into the books."""
         if message.headers == NO_HEADERS:
             message.headers = NO_HEADERS
+        used_bytes = message.used_bytes
         self._messages[message.seq] = message
-        self._ledger.content_bytes += message.used_bytes
+        self._message_bytes += used_bytes
+        self._ledger.content_bytes += used_bytes
 
     def _forget(self, message: Message) -> None:
         """Take a message that has left its state off the books."""
@@ -541,11 +579,15 @@ class Queue:
         if not self._messages:
             # A table keeps the size it once had; one that has held a million messages is worth giving back.
             self._messages = {}
-        self._ledger.content_bytes -= message.used_bytes
+        used_bytes = message.used_bytes
+        self._message_bytes -= used_bytes
+        self._ledger.content_bytes -= used_bytes
 
     def _forget_dead(self, dead: Message) -> None:
+        used_bytes = dead.used_bytes + _DEAD_BYTES
         del self._dead[dead.seq]
-        self._ledger.content_bytes -= dead.used_bytes + _DEAD_BYTES
+        self._dead_bytes -= used_bytes
+        self._ledger.content_bytes -= used_bytes
 
     def _named(self, message_id: str, messages: dict[int, Message]) -> Message | None:
         """The one of `messages` that goes by this id, letter for letter."""
@@ -556,38 +598,3 @@ class Queue:
         except ValueError:
             return None
         return message if message is not None and self.message_id(message) == message_id else None
-
-    def _hold(self, holder: str, seq: int) -> None:
-        held = self._held.get(holder)
-        if held is None:
-            held = self._held[holder] = set()
-            self._ledger.content_bytes += _HOLDER_BYTES + text_bytes(holder)
-        held.add(seq)
-        self._ledger.content_bytes += _HELD_BYTES
-
-    def _let_go(self, holder: str, seq: int) -> None:
-        held = self._held[holder]
-        held.remove(seq)
-        self._ledger.content_bytes -= _HELD_BYTES
-        if not held:
-            del self._held[holder]
-            self._ledger.content_bytes -= _HOLDER_BYTES + text_bytes(holder)
-        self._ledger.note((Lease, self.name, holder))
-
-    def _remember(self, dedup_id: str, seq: int, until: Millis) -> None:
-        if not self._dedup:
-            self._ledger.schedule(until, self.serial, _DEDUP)
-        self._dedup[dedup_id] = (seq, until)
-        self._ledger.content_bytes += _dedup_size(dedup_id)
-
-    def _forget_oldest_dedup(self) -> None:
-        dedup_id, _ = self._dedup.popitem(last=False)
-        self._ledger.content_bytes -= _dedup_size(dedup_id)
-        self._ledger.unschedule()
-        at = self.changes_at(_DEDUP)
-        if at is not None:
-            self._ledger.schedule(at, self.serial, _DEDUP)
-
-
-def _dedup_size(dedup_id: str) -> int:
-    return _DEDUP_BYTES + text_bytes(dedup_id)

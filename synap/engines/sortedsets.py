@@ -8,21 +8,26 @@ score is a float and never NaN; infinities are allowed.
 from __future__ import annotations
 
 import math
+import operator
 import re
 import sys
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Collection as Sized
+from itertools import chain, filterfalse, repeat
 from typing import Any, ClassVar, NamedTuple, Self
 
 from sortedcontainers import SortedList
 
-from synap.engines.collection import Collection, NameOrder, text_bytes
+from synap.engines.collection import FEW, Collection, NameOrder, exhaust, is_large_share, text_bytes, texts_bytes
 
 # The object with its lists, its dict's head and the keyspace's reference to it.
 _BASE_BYTES = 170
 # Up to this many members moving those behind a place is quicker than finding out which of several lists it is in.
 _SHORT_MAX = 512
 _LONG_BYTES = 900
+# One input may be named any number of times: if more often than this, its weights are combined and not its scores.
+_REPETITIONS_MAX = 16
 # A float, a pair of score and member, its slot in the sorted list, and what the allocator adds.
 _RANKED_BYTES = 24 + 56 + 9 + 8
 
@@ -65,9 +70,9 @@ class SortedSet(Collection):
         """A sorted set with these scores. O(n log n)."""
         made = cls()
         made.scores.update(scores)
-        ranked = sorted((score, member) for member, score in scores.items())
-        made._ranked = ranked if len(ranked) <= _SHORT_MAX else SortedList(ranked)
-        made._text_bytes = sum(map(text_bytes, scores))
+        ranked = zip(scores.values(), scores, strict=True)
+        made._ranked = sorted(ranked) if len(scores) <= _SHORT_MAX else SortedList(ranked)
+        made._text_bytes = texts_bytes(scores)
         return made
 
     def put(self, member: str, score: float) -> None:
@@ -81,6 +86,20 @@ class SortedSet(Collection):
             self._unrank((old, member))
         self._rank((score, member))
 
+    def put_all(self, scores: Scores) -> tuple[int, int]:
+        """Give members scores; says how many are new, and how many had another one. O(n log n) at most for many."""
+        own = self.scores
+        new = {member: score for member, score in scores.items() if member not in own}
+        changed = {member: score for member, score in scores.items() if own.get(member, score) != score}
+        stale = [(own[member], member) for member in changed]
+        own.update(changed)
+        own.update(new)
+        self._text_bytes += texts_bytes(new)
+        self._order.added_all(new)
+        self._unrank_all(stale)
+        self._rank_all(chain(zip(changed.values(), changed, strict=True), zip(new.values(), new, strict=True)))
+        return len(new), len(changed)
+
     def remove(self, member: str) -> bool:
         """Drop a member; says whether it was there. O(log n)."""
         score = self.scores.get(member)
@@ -90,16 +109,28 @@ class SortedSet(Collection):
         self._forget(member)
         return True
 
+    def remove_all(self, members: Sequence[str]) -> int:
+        """Drop members; says how many were there. O(n) at most for many."""
+        if len(members) <= FEW:
+            return sum([self.remove(member) for member in members])
+        doomed = dict.fromkeys(filter(self.scores.__contains__, members))
+        if len(doomed) == len(self.scores):
+            self._clear()
+        else:
+            stale = list(zip(map(self.scores.__getitem__, doomed), doomed, strict=True))
+            self._forget_all(doomed)
+            self._unrank_all(stale)
+        return len(doomed)
+
     def remove_ranks(self, start: int, stop: int) -> int:
         """Drop the members with ranks from `start` up to, not including, `stop`; says how many. O(log n + removed)."""
-        removed = self._ranked[start:stop]
-        del self._ranked[start:stop]
-        for _, member in removed:
-            self._forget(member)
-        return len(removed)
+        return len(self._taken(start, stop))
 
     def pop(self, count: int, *, highest: bool) -> list[Ranked]:
-        """Take out up to `count` members, the lowest or the highest first. O(count log n)."""
+        """Take out up to `count` members, the lowest or the highest first. O(log n + count)."""
+        if count > FEW:
+            length = len(self.scores)
+            return self._taken(max(length - count, 0), length)[::-1] if highest else self._taken(0, count)
         popped: list[Ranked] = []
         while self._ranked and len(popped) < count:
             ranked = self._ranked.pop(-1 if highest else 0)
@@ -138,7 +169,11 @@ class SortedSet(Collection):
 
     def copy(self) -> SortedSet:
         """See Collection."""
-        return SortedSet.of(self.scores)
+        copied = SortedSet()
+        copied.scores.update(self.scores)
+        copied._ranked = self._ranked.copy()
+        copied._text_bytes = self._text_bytes
+        return copied
 
     def dump(self) -> Any:
         """See Collection."""
@@ -148,6 +183,16 @@ class SortedSet(Collection):
     def load(cls, dumped: Any) -> SortedSet:
         """See Collection."""
         return cls.of({member: score for score, member in dumped})
+
+    def _taken(self, start: int, stop: int) -> list[Ranked]:
+        """What had the ranks from `start` up to, not including, `stop`, and is dropped."""
+        taken: list[Ranked] = self._ranked[start:stop]
+        if len(taken) == len(self.scores):
+            self._clear()
+        elif taken:
+            del self._ranked[start:stop]
+            self._forget_all([member for _, member in taken])
+        return taken
 
     def _ranks_below(self, score: float, *, itself: bool) -> int:
         """How many members have a lower score, or that score `itself`."""
@@ -172,6 +217,14 @@ class SortedSet(Collection):
         if len(self._ranked) > _SHORT_MAX:
             self._ranked = SortedList(self._ranked)
 
+    def _rank_all(self, pairs: Iterable[Ranked]) -> None:
+        """Put pairs in their places."""
+        if not isinstance(self._ranked, list):
+            self._ranked.update(pairs)
+            return
+        ranked = sorted(chain(self._ranked, pairs))
+        self._ranked = ranked if len(ranked) <= _SHORT_MAX else SortedList(ranked)
+
     def _unrank(self, ranked: Ranked) -> None:
         """Take out a pair that is there."""
         if isinstance(self._ranked, list):
@@ -179,59 +232,107 @@ class SortedSet(Collection):
         else:
             self._ranked.remove(ranked)
 
+    def _unrank_all(self, stale: list[Ranked]) -> None:
+        """Take out pairs that are there and that the scores do not have any more."""
+        if is_large_share(len(stale), len(self._ranked)):
+            score_of = self.scores.get
+            kept = [pair for pair in self._ranked if score_of(pair[1]) == pair[0]]
+            self._ranked = kept if isinstance(self._ranked, list) else SortedList(kept)
+            return
+        for pair in stale:
+            self._unrank(pair)
+
     def _forget(self, member: str) -> None:
         del self.scores[member]
         self._text_bytes -= text_bytes(member)
         self._order.removed(member)
 
+    def _forget_all(self, members: Sized[str]) -> None:
+        exhaust(map(self.scores.__delitem__, members))
+        self._text_bytes -= texts_bytes(members)
+        self._order.removed_all(members)
+
+    def _clear(self) -> None:
+        self.scores.clear()
+        self._ranked.clear()
+        self._text_bytes = 0
+        self._order.cleared()
+
 
 Scores = dict[str, float]
+Weighted = tuple[Scores, float]
 Aggregate = Callable[[float, float], float]
 
-
-def plus(first: float, second: float) -> float:
-    """The sum, where infinities of both signs cancel out to 0, as in Redis."""
-    return _number(first + second)
+AGGREGATES: dict[str, Aggregate] = {"sum": operator.add, "min": min, "max": max}
+"""A sum of infinities of both signs is no number, and then counts as 0, as in Redis."""
 
 
-AGGREGATES: dict[str, Aggregate] = {"sum": plus, "min": min, "max": max}
-
-
-def union(inputs: Iterable[tuple[Scores, float]], aggregate: Aggregate) -> Scores:
+def union(inputs: Iterable[Weighted], aggregate: Aggregate) -> Scores:
     """All members of the inputs, each given with its weight. O(total)."""
     result: Scores = {}
-    for scores, weight in sorted(inputs, key=_cardinality):
-        for member, score in scores.items():
-            weighted = _number(score * weight)
-            result[member] = aggregate(result[member], weighted) if member in result else weighted
+    for scores, weight in _by_size(inputs, aggregate):
+        weighted = scores.values() if weight == 1 else _numbers(map(operator.mul, scores.values(), repeat(weight)))
+        if not result:
+            result.update(zip(scores, weighted, strict=True))
+            continue
+        for member, score in zip(scores, weighted, strict=True):
+            other = result.get(member)
+            result[member] = score if other is None else _number(aggregate(other, score))
     return result
 
 
-def intersection(inputs: Iterable[tuple[Scores, float]], aggregate: Aggregate) -> Scores:
+def intersection(inputs: Iterable[Weighted], aggregate: Aggregate) -> Scores:
     """The members that all inputs have. O(smallest x inputs).
 
     As in Redis, infinity times 0 counts as 0 in the smallest input only; in others it makes a sum 0 and is no minimum
     or maximum.
     """
-    (smallest, weight), *others = sorted(inputs, key=_cardinality)
-    result: Scores = {}
-    for member, score in smallest.items():
-        if all(member in scores for scores, _ in others):
-            result[member] = _number(score * weight)
-            for scores, other_weight in others:
-                result[member] = aggregate(result[member], scores[member] * other_weight)
-    return result
+    (smallest, weight), *others = _by_size(inputs, aggregate)
+    found: Iterable[str] = smallest
+    for scores, _ in others:
+        found = filter(scores.__contains__, found)
+    members = list(found)
+    combined = _numbers(map(operator.mul, map(smallest.__getitem__, members), repeat(weight)))
+    for scores, weight in others:
+        weighted = map(operator.mul, map(scores.__getitem__, members), repeat(weight))
+        combined = _numbers(map(aggregate, combined, weighted))
+    return dict(zip(members, combined, strict=True))
 
 
 def difference(first: Scores, others: Iterable[Scores]) -> Scores:
-    """The members of the first that no other has. O(first x others)."""
-    rest = list(others)
-    return {m: score for m, score in first.items() if not any(m in scores for scores in rest)}
+    """The members of the first that no other has. O(first x different others)."""
+    found: Iterable[str] = first
+    for other in {id(other): other for other in others}.values():
+        found = filterfalse(other.__contains__, found)
+    members = list(found)
+    return dict(zip(members, map(first.__getitem__, members), strict=True))
 
 
-def _cardinality(weighted: tuple[Scores, float]) -> int:
-    return len(weighted[0])
+def _by_size(inputs: Iterable[Weighted], aggregate: Aggregate) -> list[Weighted]:
+    """The inputs, the smallest first; of one that is repeated too often only the weights that decide."""
+    by_size = sorted(inputs, key=lambda weighted: len(weighted[0]))
+    if len(by_size) <= _REPETITIONS_MAX:
+        return by_size
+    weights: dict[int, list[float]] = {}
+    for scores, weight in by_size:
+        weights.setdefault(id(scores), []).append(weight)
+    if max(map(len, weights.values()), default=0) <= _REPETITIONS_MAX:
+        return by_size
+    decide = [sum] if aggregate is operator.add else [min, max]
+    return [
+        (scores, combined(repeated))
+        for scores, _ in by_size
+        if (repeated := weights.pop(id(scores), None)) is not None
+        for combined in decide
+    ]
+
+
+def _numbers(scores: Iterable[float]) -> list[float]:
+    """The scores, with 0 for what is no number."""
+    found = list(scores)
+    return [_number(score) for score in found] if any(map(math.isnan, found)) else found
 
 
 def _number(score: float) -> float:
-    return 0.0 if math.isnan(score) else score
+    """The score, with 0 for what is no number: that alone is not equal to itself."""
+    return score if score == score else 0.0

@@ -21,6 +21,7 @@ import msgspec
 
 from synap.clock import Millis
 from synap.engines.arrivals import Arrivals
+from synap.engines.bin import Bin
 from synap.engines.chunks import chunked
 from synap.engines.collection import NameOrder, text_bytes
 from synap.engines.murmur2 import murmur2
@@ -64,8 +65,9 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Streams:
     """All streams of one server."""
 
-    def __init__(self, arrivals: Arrivals) -> None:
+    def __init__(self, arrivals: Arrivals, waste: Bin | None = None) -> None:
         self._arrivals = arrivals
+        self._bin = Bin() if waste is None else waste
         self.clear()
 
     @property
@@ -92,6 +94,11 @@ class Streams:
         stream = self._streams.pop(name)
         self._order.removed(name)
         stream.close()
+        stream.throw_into(self._bin)
+
+    def __len__(self) -> int:
+        """How many streams there are."""
+        return len(self._streams)
 
     def names(self) -> list[str]:
         """The names of all streams, sorted."""
@@ -267,6 +274,15 @@ class Stream:
         """The names of all groups, sorted."""
         return sorted(self._groups)
 
+    @property
+    def group_count(self) -> int:
+        """How many groups there are."""
+        return len(self._groups)
+
+    def all_committed(self) -> list[tuple[str, array[int]]]:
+        """What `committed` tells of all groups, sorted by name. O(groups * partitions), but at the speed of a copy."""
+        return [(group, self._groups[group][:]) for group in sorted(self._groups)]
+
     def remove_group(self, group: str) -> bool:
         """Forget a group; says whether there was one."""
         if self._groups.pop(group, None) is None:
@@ -301,6 +317,12 @@ class Stream:
         self._ledger.used_bytes -= self._base_bytes() + sum(map(self._group_bytes, self._groups))
         if self._ledger.arrivals.awaited:
             self._ledger.arrivals.note((Stream, self.name))
+
+    def throw_into(self, waste: Bin) -> None:
+        """Have what it held freed later."""
+        for log in self.partitions:
+            log.throw_into(waste)
+        waste.throw(self._groups, len(self._groups))
 
     def dump_groups(self) -> Iterator[Row]:
         """A row for each group."""

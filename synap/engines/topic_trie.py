@@ -75,7 +75,10 @@ class TopicTrie(Generic[T]):
         if has_wildcards(pattern):
             node = self._root
             for level in pattern.split("."):
-                node = node.children.setdefault(level, _Node(is_many=level == _MANY))
+                child = node.children.get(level)
+                if child is None:
+                    child = node.children[level] = _Node(is_many=level == _MANY)
+                node = child
             node.pattern, items = pattern, node.items
         else:
             items = self._literal.setdefault(pattern, {})

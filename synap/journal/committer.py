@@ -55,6 +55,8 @@ class Committer:
         self.reached: list[Lsn] = [0] * (REPLICATED + REPLICAS_MAX)
         self.on_progress: Callable[[], None] = lambda: None
         """Called when more of the journal has been written or synced."""
+        self.on_sent: Callable[[], None] = lambda: None
+        """Called when the waiters of a tick have sent what they could."""
         self._journal = journal
         self._tick_over = tick_over
         self._fsync = fsync
@@ -195,6 +197,7 @@ class Committer:
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             waiter.advance()
+        self.on_sent()
 
     def _writing_failed(self, was_failing: bool) -> None:
         if not was_failing:

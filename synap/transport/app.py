@@ -125,6 +125,7 @@ class Door:
         timer = loop.call_later(wait.seconds, wait.time_out)
         connection.client_gone = client_gone
         wait.begin(served, connection.is_closing)
+        self.committer.schedule()  # the tick is over, though nothing is answered
         try:
             return await answer
         finally:

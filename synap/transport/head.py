@@ -39,7 +39,7 @@ REMEMBERED_BYTES_MAX = 2 * 1024
 class Head:
     """What is needed of a request's head."""
 
-    __slots__ = ("ack", "answer", "body_bytes", "has_password", "idempotency_key", "identity", "raw", "trace")
+    __slots__ = ("ack", "answer", "body_bytes", "comes_again", "idempotency_key", "identity", "raw", "trace")
 
     def __init__(
         self,
@@ -55,20 +55,14 @@ class Head:
         """What answers a body under this head."""
         self.idempotency_key = _text(headers, b"idempotency-key")
         self.ack = _text(headers, b"x-synap-ack")
-        self.has_password = (_text(headers, b"authorization") or "").lower().startswith("basic")
         self.identity = identity
         """Whom its credential stands for."""
         self.trace = parse(_text(headers, b"traceparent"))
-
-    @property
-    def comes_again(self) -> bool:
-        """Whether it is worth remembering: not if it is long, tells a trace, or a credential that is none.
-
-        Nor a password: another user with the same one may stand behind it tomorrow.
-        """
-        if len(self.raw) > REMEMBERED_BYTES_MAX or self.trace is not None or self.has_password:
-            return False
-        return self.identity is None or self.identity.is_good
+        # With a password, another user may stand behind it tomorrow.
+        has_password = (_text(headers, b"authorization") or "").lower().startswith("basic")
+        is_usual = len(raw) <= REMEMBERED_BYTES_MAX and self.trace is None and not has_password
+        self.comes_again = is_usual and (identity is None or identity.is_good)
+        """Whether it is worth remembering: not if it is long, tells a trace, or a credential that is none."""
 
 
 def may_become_head(data: bytes, at: int) -> bool:

@@ -63,7 +63,8 @@ class Lane:
         self.committer = committer
         self.guard = guard
         self.hand_over = hand_over
-        self._heads: dict[bytes, Head] = {}
+        self.heads: dict[bytes, Head] = {}
+        """Those that come again, by their bytes."""
         self.connections: set[LaneConnection] = set()
         self.open_count = 0
         """Connections of the whole server, handed over ones included."""
@@ -130,14 +131,12 @@ class Lane:
             connection.advance()
 
     def head(self, raw: bytes) -> Head | None:
-        """The head with these bytes; None when its request is not for the lane."""
-        head = self._heads.get(raw)
-        if head is None:
-            head = parse_head(raw, self.dispatcher, self.guard, self._max_body_bytes)
-            if head is not None and head.comes_again:
-                if len(self._heads) >= HEADS_CACHED_MAX:
-                    del self._heads[next(iter(self._heads))]
-                self._heads[raw] = head
+        """The head with these bytes, remembered in `heads`; None when its request is not for the lane."""
+        head = parse_head(raw, self.dispatcher, self.guard, self._max_body_bytes)
+        if head is not None and head.comes_again:
+            if len(self.heads) >= HEADS_CACHED_MAX:
+                del self.heads[next(iter(self.heads))]
+            self.heads[raw] = head
         return head
 
     def response(self, reply: Reply, *, close: bool = False) -> bytes:
@@ -267,7 +266,8 @@ class LaneConnection(asyncio.Protocol):
                 if body_at < _HEAD_END_BYTES and may_become_head(data, at) and size - at <= HEAD_BYTES_MAX:
                     self._keep(data[at:], size - at + 1, 0 if at else begun_second)
                     break
-                known = lane.head(data[at:body_at])
+                raw = data[at:body_at]
+                known = lane.heads.get(raw) or lane.head(raw)
                 if known is None:
                     self._hold(data[at:], is_foreign=True)
                     break
@@ -405,6 +405,7 @@ class LaneConnection(asyncio.Protocol):
         self._wait = wait
         self._wait_timer = asyncio.get_running_loop().call_later(wait.seconds, wait.time_out)
         wait.begin(self._waited, self.transport.is_closing)
+        self.lane.committer.schedule()  # the tick is over, though nothing is answered
 
     def _waited(self, reply: Reply) -> None:
         self._abandon_wait()

@@ -1,16 +1,19 @@
 """/metrics: what the server already counts, read at the moment somebody asks, in Prometheus's text form.
 
 Clients can make any number of queues, rooms and groups. Of each only the largest are shown one by one, and a gauge says
-how many are left out; totals count all.
+how many are left out; totals count all. They are gone through in portions, with a turn for everybody else in between,
+so a page is not of one moment.
 """
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from itertools import accumulate
-from typing import Protocol, TypeVar
+from operator import itemgetter
+from typing import Generic, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -22,6 +25,7 @@ from synap.commands.state import State
 from synap.engines.queues import Queue
 from synap.engines.streams import Stream
 from synap.journal.log import FileJournal
+from synap.stalls import BOUNDS_SECS, Stalls
 from synap.transport.lane import Lane
 from synap.transport.live import Live
 from synap.transport.overview import Overview, Snapshots
@@ -35,15 +39,20 @@ _EXPONENTS = range(-20, 5)
 _BOUNDS = [repr(2.0**i) for i in _EXPONENTS]
 _OPERATION = ("component", "operation")
 
+# Queues, rooms or groups that are looked at in one go.
+_PORTION = 500
+_STAGES = ("depth", "delayed", "in_flight", "dlq_depth")
+
 
 class _Named(Protocol):
     name: str
 
 
 N = TypeVar("N", bound=_Named)
+T = TypeVar("T")
 
 
-class Metrics(Collector):
+class Metrics:
     """Everything exported. Names are part of the contract."""
 
     def __init__(
@@ -55,6 +64,7 @@ class Metrics(Collector):
         live: Live,
         overview: Overview,
         snapshots: Snapshots,
+        stalls: Stalls,
     ) -> None:
         self._dispatcher = dispatcher
         self._state = state
@@ -63,28 +73,66 @@ class Metrics(Collector):
         self._live = live
         self._overview = overview
         self._snapshots = snapshots
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
-        ProcessCollector(registry=self._registry)
+        self._stalls = stalls
+        self._process = ProcessCollector(registry=None)
+        self._rendering: asyncio.Task[bytes] | None = None
 
-    def render(self) -> bytes:
-        """The page."""
-        return generate_latest(self._registry)
+    async def page(self) -> bytes:
+        """The page. Whoever asks while one is made gets that."""
+        if self._rendering is None or self._rendering.done():
+            self._rendering = asyncio.create_task(self._render())
+        return await asyncio.shield(self._rendering)
 
-    def collect(self) -> Iterator[Metric]:
-        """All metrics with their current values."""
-        now = self._live.now()
-        yield from self._operations()
-        yield from self._durations()
-        yield from self._guarding()
-        yield from self._data()
-        yield from self._queues(now)
-        yield from self._streams(now)
-        yield from self._pubsub()
-        yield from self._connections()
-        yield from self._durability()
-        yield from self._replication()
+    async def _render(self) -> bytes:
+        families = [family async for family in self._collect()]
+        return await asyncio.to_thread(self._text, families)
+
+    def _text(self, families: list[Metric]) -> bytes:
+        registry = CollectorRegistry()
+        registry.register(_Collected([*families, *self._process.collect()]))
+        return generate_latest(registry)
+
+    async def _collect(self) -> AsyncIterator[Metric]:
+        """All metrics with their current values; everybody else has a turn after each."""
+        queues, rooms, groups = await self._survey_queues(), _Survey[Stream](), _Survey[tuple[str, str]]()
+        await self._survey_rooms(rooms, groups)
+        for families in (
+            self._operations(),
+            self._durations(),
+            self._guarding(),
+            self._data(),
+            self._queues(queues),
+            self._streams(rooms),
+            self._groups(groups),
+            self._pubsub(),
+            self._connections(),
+            self._durability(),
+            self._replication(),
+            self._loop(),
+        ):
+            for family in families:
+                yield family
+                await asyncio.sleep(0)
+
+    def _loop(self) -> Iterator[Metric]:
+        stalls = self._stalls
+        yield GaugeMetricFamily(
+            "synap_event_loop_stall_seconds_max",
+            "The longest the event loop was busy at a stretch in the last minute",
+            stalls.longest(),
+        )
+        busy = HistogramMetricFamily(
+            "synap_event_loop_busy_seconds", "How long the event loop was busy at a stretch: everybody else had to wait"
+        )
+        bounds = [*map(repr, BOUNDS_SECS), "+Inf"]
+        busy.add_metric([], list(zip(bounds, accumulate(stalls.counts), strict=True)), stalls.total_secs)
+        yield busy
         yield GaugeMetricFamily("synap_uptime_seconds", "Since the server was started", self._overview.uptime_secs)
+
+    def _now(self) -> Millis:
+        """The moment of this tick, which ends."""
+        self._live.committer.schedule()
+        return self._live.now()
 
     # Commands
 
@@ -141,32 +189,45 @@ class Metrics(Collector):
         ):
             yield CounterMetricFamily(name, help_text, value)
 
-    def _queues(self, now: Millis) -> Iterator[Metric]:
-        queues = self._state.queues
-        found = [queue for name in queues.names() if (queue := queues.find(name, now)) is not None]
-        yield GaugeMetricFamily("synap_queues", "Queues", len(found))
+    async def _survey_queues(self) -> _Survey[Queue]:
+        queues, survey = self._state.queues, _Survey[Queue]()
+        async for names in _portions(queues.names()):
+            now = self._now()
+            found = [queue for name in names if (queue := queues.find(name, now)) is not None]
+            survey.add([(queue.depth + queue.in_flight, queue) for queue in found])
+            for stage in _STAGES:
+                survey.totals[stage] += sum(getattr(queue, stage) for queue in found)
+        return survey
+
+    def _queues(self, survey: _Survey[Queue]) -> Iterator[Metric]:
+        now, shown = self._now(), survey.largest
+        yield GaugeMetricFamily("synap_queues", "Queues", survey.count)
         messages = GaugeMetricFamily("synap_queue_messages", "Messages in all queues", labels=["state"])
-        for stage in ("depth", "delayed", "in_flight", "dlq_depth"):
-            messages.add_metric([stage], sum(getattr(queue, stage) for queue in found))
+        for stage in _STAGES:
+            messages.add_metric([stage], survey.totals[stage])
         yield messages
-        shown = _largest(found, lambda queue: queue.depth + queue.in_flight)
 
         def age_secs(queue: Queue) -> float:
             oldest_at = queue.oldest_ready_at()
-            return 0.0 if oldest_at is None else (now - oldest_at) / 1000
+            return 0.0 if oldest_at is None else max(now - oldest_at, 0) / 1000
 
         yield _gauges("synap_queue_depth", "Messages that are ready", shown, lambda queue: queue.depth)
         yield _gauges("synap_queue_in_flight", "Messages that are leased", shown, lambda queue: queue.in_flight)
         yield _gauges("synap_queue_oldest_message_age_seconds", "Of the messages that are ready", shown, age_secs)
-        yield GaugeMetricFamily("synap_queues_not_shown", "Queues too small to be shown", len(found) - len(shown))
+        yield GaugeMetricFamily("synap_queues_not_shown", "Queues too small to be shown", survey.not_shown)
 
-    def _streams(self, now: Millis) -> Iterator[Metric]:
-        streams, line = self._state.streams, self._state.line
-        found = [stream for name in streams.names() if (stream := streams.find(name)) is not None]
-        yield GaugeMetricFamily("synap_streams", "Rooms", len(found))
+    async def _survey_rooms(self, rooms: _Survey[Stream], groups: _Survey[tuple[str, str]]) -> None:
+        streams = self._state.streams
+        async for names in _portions(streams.names()):
+            now = self._now()
+            found = [stream for name in names if (stream := streams.find(name)) is not None]
+            rooms.add([(_events(stream, now), stream) for stream in found])
+            for stream in found:
+                async for portion in _portions(stream.group_names()):
+                    groups.add([(stream.lag(group, now), (stream.name, group)) for group in portion])
 
-        def events(stream: Stream) -> int:
-            return sum(log.count(now) for log in stream.partitions)
+    def _streams(self, survey: _Survey[Stream]) -> Iterator[Metric]:
+        now, line, shown = self._now(), self._state.line, survey.largest
 
         def size_bytes(stream: Stream) -> int:
             return sum(log.size_bytes(now) for log in stream.partitions)
@@ -174,23 +235,18 @@ class Metrics(Collector):
         def subscribers(stream: Stream) -> int:
             return len(line.watchers((Stream, stream.name)))
 
-        shown = _largest(found, events)
-        yield _gauges("synap_room_events", "Events kept", shown, events, "room")
+        yield GaugeMetricFamily("synap_streams", "Rooms", survey.count)
+        yield _gauges("synap_room_events", "Events kept", shown, lambda stream: _events(stream, now), "room")
         yield _gauges("synap_room_bytes", "Bytes of the events kept", shown, size_bytes, "room")
         yield _gauges("synap_room_subscribers", "Live subscriptions", shown, subscribers, "room")
-        yield GaugeMetricFamily("synap_rooms_not_shown", "Rooms too small to be shown", len(found) - len(shown))
-        yield from self._groups(found, now)
+        yield GaugeMetricFamily("synap_rooms_not_shown", "Rooms too small to be shown", survey.not_shown)
 
-    def _groups(self, streams: list[Stream], now: Millis) -> Iterator[Metric]:
-        lags = [(stream.lag(group, now), stream.name, group) for stream in streams for group in stream.group_names()]
-        shown = heapq.nlargest(SHOWN_MAX, lags)
+    def _groups(self, survey: _Survey[tuple[str, str]]) -> Iterator[Metric]:
         lag = GaugeMetricFamily("synap_group_lag", "Events that a group has not read", labels=("room", "group"))
-        for count, room, group in shown:
-            lag.add_metric([room, group], count)
+        for count, names in survey.ranked:
+            lag.add_metric(names, count)
         yield lag
-        yield GaugeMetricFamily(
-            "synap_groups_not_shown", "Groups that lag too little to be shown", len(lags) - len(shown)
-        )
+        yield GaugeMetricFamily("synap_groups_not_shown", "Groups that lag too little to be shown", survey.not_shown)
 
     # Connections
 
@@ -264,15 +320,55 @@ class Metrics(Collector):
         yield CounterMetricFamily("synap_snapshot_failures", "Snapshots that could not be made", snapshots.failures)
 
 
+class _Collected(Collector):
+    """Metrics with the values they had."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        return self._families
+
+
+class _Survey(Generic[T]):
+    """How many there are, and which of them are the largest."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.totals: Counter[str] = Counter()
+        self.ranked: list[tuple[int, T]] = []
+        """The largest, each behind its size; of equal ones those that came first."""
+
+    def add(self, found: list[tuple[int, T]]) -> None:
+        """Some more, each behind its size."""
+        self.count += len(found)
+        self.ranked = heapq.nlargest(SHOWN_MAX, [*self.ranked, *found], itemgetter(0))
+
+    @property
+    def largest(self) -> list[T]:
+        return [each for _, each in self.ranked]
+
+    @property
+    def not_shown(self) -> int:
+        return self.count - len(self.ranked)
+
+
+async def _portions(items: list[T]) -> AsyncIterator[list[T]]:
+    """Portions of a list; everybody else has a turn after each."""
+    for start in range(0, len(items), _PORTION):
+        yield items[start : start + _PORTION]
+        await asyncio.sleep(0)
+
+
+def _events(stream: Stream, now: Millis) -> int:
+    return sum(log.count(now) for log in stream.partitions)
+
+
 def _counts(name: str, help_text: str, label: str, counts: dict[str, int]) -> Metric:
     family = CounterMetricFamily(name, help_text, labels=[label])
     for value, count in sorted(counts.items()):
         family.add_metric([value], count)
     return family
-
-
-def _largest(found: list[N], size: Callable[[N], int]) -> list[N]:
-    return heapq.nlargest(SHOWN_MAX, found, size)
 
 
 def _gauges(name: str, help_text: str, shown: Sequence[N], value: Callable[[N], float], label: str = "queue") -> Metric:

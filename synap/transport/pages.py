@@ -72,7 +72,7 @@ def add_routes(
 
     async def get_metrics(request: web.Request) -> web.Response:
         dispatcher.permit(caller_of(request), METRICS_PERMISSION)
-        return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+        return web.Response(body=await metrics.page(), headers={"Content-Type": CONTENT_TYPE})
 
     async def get_openapi(_: web.Request) -> web.Response:
         return json_response(await asyncio.to_thread(document))  # making it takes 30 ms

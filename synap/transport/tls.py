@@ -20,6 +20,16 @@ HANDSHAKE_SECS_MAX = 10.0
 GOODBYE_SECS_MAX = 1.0
 
 
+def trusting(file: str) -> ssl.SSLContext | bool:
+    """What certificates of other servers to trust: those in the file if one is named. Raises UnusableSetting."""
+    if not file:
+        return True
+    try:
+        return ssl.create_default_context(cafile=file)
+    except (OSError, ssl.SSLError) as error:
+        raise UnusableSetting("replication.tls_ca", f"{file} cannot be read: {error.strerror or error}") from None
+
+
 class BadCertificate(UnusableSetting):
     """A file that cannot be used."""
 

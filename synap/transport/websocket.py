@@ -241,6 +241,7 @@ class SocketClient(Client):
             self._owe(reply)
 
         wait.begin(deliver, self._connection.is_closing)
+        self._live.committer.schedule()  # the tick is over, though nothing is answered
 
     def _owe(self, reply: Reply) -> None:
         if not self._connection.is_closing():

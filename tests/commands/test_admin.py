@@ -176,7 +176,15 @@ def test_the_stats_count_live_keys_of_all_types(harness: Harness) -> None:
     assert harness.call("admin.stats")["kv"]["total_keys"] == 2
 
 
-@pytest.mark.usefixtures("host")
+@pytest.fixture(params=["few", "many"])
+def crowd(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any number of queues and rooms counts as few, or as many."""
+    if request.param == "many":
+        monkeypatch.setattr("synap.commands.admin.WHOLE_MAX", 0)
+        monkeypatch.setattr("synap.commands.admin.PORTION", 2)
+
+
+@pytest.mark.usefixtures("host", "crowd")
 def test_the_stats_count_messages_that_are_ready_delayed_and_in_flight_but_no_dead_ones(harness: Harness) -> None:
     for _ in range(4):
         harness.call("queue.publish", queue="q", message=1)
@@ -189,7 +197,7 @@ def test_the_stats_count_messages_that_are_ready_delayed_and_in_flight_but_no_de
     assert harness.call("admin.stats")["queues"] == {"total_queues": 2, "total_messages": 1}
 
 
-@pytest.mark.usefixtures("host")
+@pytest.mark.usefixtures("host", "crowd")
 def test_the_stats_count_the_subscribers_of_every_room_and_those_of_topics(harness: Harness) -> None:
     for room in ("a", "b", "c"):
         harness.call("stream.create", room=room)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.commands.common import recorded
+from synap.commands import envelope
+from synap.errors import InvalidRequest
+from tests.commands.common import batch, recorded
 from tests.support import Harness
 
 
@@ -234,6 +237,28 @@ def test_an_unknown_payload_field_is_named_and_the_nearest_suggested(
 def test_a_very_long_unknown_field_is_not_thrown_back_whole(harness: Harness) -> None:
     reply = harness.send({"command": "kv.get", "payload": {"x" * 100_000: 1}})
     assert len(json.dumps(reply)) < 2_000
+
+
+@pytest.mark.parametrize("name", ["x" * 100_000, "`" * 9_000, "a - at `$.b`" * 2_000])
+def test_a_very_long_unknown_field_is_named_by_its_beginning(harness: Harness, name: str) -> None:
+    pairs = [{"key": "a", "value": 1}, {"key": "b", "value": 1, name: 1}]
+    error = harness.send({"command": "kv.mset", "payload": {"pairs": pairs}})["error"]
+    assert error["details"]["path"] == f"payload.pairs[1].{name[:200]}"
+
+
+def test_what_may_have_been_meant_is_told_for_the_first_failures_of_a_batch(harness: Harness) -> None:
+    wrong = [("kv.gett", {}), ("kv.get", {"kye": 1})] * envelope.HINTS_MAX
+    results = batch(harness, *wrong, {"comand": "kv.get"}, {"command": "kv.nope"})
+    suggested = [result["error"]["details"].get("suggestion") for result in results]
+    first = ["kv.get", "key"] * (envelope.HINTS_MAX // 2)
+    assert suggested == first + [None] * (len(results) - len(first))
+    assert harness.send({"command": "kv.gett"})["error"]["details"]["suggestion"] == "kv.get"
+
+
+def test_a_batch_that_is_refused_as_a_whole_leaves_the_next_request_its_hints(harness: Harness) -> None:
+    batch(harness, *[("nope", {})] * envelope.HINTS_MAX)
+    harness.send({"type": "batch", "commands": [], "ack": "never"})
+    assert harness.send({"command": "kv.gett"})["error"]["details"]["suggestion"] == "kv.get"
 
 
 @pytest.mark.parametrize(
@@ -467,6 +492,29 @@ def test_deep_nesting_is_refused_wherever_it_is(harness: Harness) -> None:
         reply = reply_to(harness, body)
         error = reply.get("error") or reply["results"][0]["error"]
         assert error["code"] == "INVALID_REQUEST"
+
+
+TEXT = st.text('[]{}"\\\\n,:a\u20ac', max_size=6)
+STRUCTURE = st.recursive(
+    TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+def depth_of(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max(map(depth_of, inner), default=0)
+
+
+@given(STRUCTURE, st.booleans())
+def test_depth_is_that_of_the_value_whatever_its_texts_hold(value: Any, ascii_only: bool) -> None:
+    text, depth = json.dumps(value, ensure_ascii=ascii_only).encode(), depth_of(value)
+    with pytest.MonkeyPatch.context() as patched:
+        for limit in range(depth + 2):
+            patched.setattr(envelope, "NESTING_LEVELS_MAX", limit)
+            with nullcontext() if limit >= depth else pytest.raises(InvalidRequest):
+                envelope.check_nesting(text)
 
 
 def test_brackets_inside_text_do_not_nest(harness: Harness) -> None:

@@ -149,3 +149,32 @@ def test_any_body_gets_a_packed_reply_that_is_no_internal_error(body: bytes) -> 
     reply = Harness().dispatcher.answer_packed(body)
     assert msgspec.msgpack.decode(reply.body)["success"] is False
     assert reply.status == 400
+
+
+LOOKS_INFINITE = 0x7F7F_CA7F_8000_0000
+"""Among the bytes of this integer are those of an infinite float."""
+
+
+def test_numbers_that_look_like_infinity_inside_are_taken(harness: Harness) -> None:
+    value = [LOOKS_INFINITE, {"a": [1.5, LOOKS_INFINITE]}, "\x7f"]
+    packed(harness, {"command": "kv.set", "payload": {"key": "k", "value": value}})
+    assert harness.call("kv.get", key="k")["value"] == value
+
+
+@pytest.mark.parametrize("number", [b"\xca\x7f\x80\x00\x00", b"\xca\xff\xc0\x00\x00", pack(-math.inf), pack(math.nan)])
+def test_a_number_that_is_not_finite_is_found_wherever_it_is(harness: Harness, number: bytes) -> None:
+    body = pack({"command": "kv.set", "payload": {"key": "k", "value": nested(300, {"a": [1, "x", 7.5]})}})
+    reply = packed(harness, body.replace(pack(7.5), number))
+    assert reply["error"]["code"] == "INVALID_REQUEST"
+    assert reply["error"]["message"].startswith("expected a finite number, got ")
+
+
+def test_a_document_that_must_be_looked_through_and_is_too_large_is_refused(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synap.commands.packed.CHECKED_VALUES_MAX", 1_000)
+    for count, code in ((900, None), (1_100, "PAYLOAD_TOO_LARGE")):
+        request = {"command": "kv.set", "payload": {"key": "k", "value": [*range(count), LOOKS_INFINITE]}}
+        assert packed(harness, request).get("error", {}).get("code") == code
+    request = {"command": "kv.set", "payload": {"key": "k", "value": [*range(1_100)]}}
+    assert packed(harness, request)["success"] is True

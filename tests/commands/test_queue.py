@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from synap.engines.queues import DEDUP_WINDOW_MS
+from synap.engines.queue_duplicates import DEDUP_WINDOW_MS
 from synap.errors import QueueExists, QueueFull, QueueNotFound
 from tests.commands.common import recorded, refused
 from tests.commands.queueing import (

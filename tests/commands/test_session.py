@@ -11,7 +11,7 @@ import pytest
 from synap.commands.queue_consuming import QueueFeed, Release
 from synap.commands.session import HOLDERS_MAX, SESSION_MARK
 from synap.commands.table import NoPayload
-from synap.engines.queues import Lease
+from synap.engines.queue_holders import Lease
 from tests.commands.common import recorded, refused
 from tests.commands.queueing import (
     Connection,

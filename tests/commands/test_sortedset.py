@@ -110,6 +110,17 @@ def test_zadd_counts_new_members_and_with_ch_changed_ones(harness: Harness) -> N
     assert harness.call("sortedset.zadd", key="k", members=changes) == {"added": 0}
 
 
+@pytest.mark.parametrize("options", [[], ["ch"], ["nx"], ["xx", "ch"], ["gt", "ch"], ["lt"], ["xx", "gt"]])
+def test_many_members_are_added_as_they_would_be_one_by_one(harness: Harness, options: list[str]) -> None:
+    asked = dict.fromkeys(options, True)
+    given = [{"member": f"m{number % 70}", "score": number * 7 % 30} for number in range(100)]
+    for key in ("many", "single"):
+        harness.call("sortedset.zadd", key=key, members=[{"member": f"m{n}", "score": 15} for n in range(40)])
+    one_by_one = [harness.call("sortedset.zadd", key="single", **one, **asked)["added"] for one in given]
+    assert harness.call("sortedset.zadd", key="many", members=given, **asked) == {"added": sum(one_by_one)}
+    assert harness.call("sortedset.zrange", key="many") == harness.call("sortedset.zrange", key="single")
+
+
 def test_incrementing_by_nothing_is_allowed_unless_it_must_grow_or_shrink(harness: Harness) -> None:
     put(harness, m=10)
     for options, score in (({}, 10), ({"xx": True}, 10), ({"gt": True}, None), ({"lt": True}, None)):

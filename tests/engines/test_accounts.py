@@ -150,12 +150,6 @@ def test_neither_an_id_nor_a_digest_is_given_twice(accounts: Accounts, other: Ap
     )
 
 
-def test_keys_are_listed_in_the_order_they_were_made(accounts: Accounts) -> None:
-    for position, (name, made_at) in enumerate([("b", 2), ("c", 1), ("a", 2)]):
-        accounts.create_key(api_key(name, bytes([position]), created_at=made_at))
-    assert [key.id for key in accounts.api_keys()] == ["c", "a", "b"]
-
-
 # Roles
 
 
@@ -164,7 +158,7 @@ def test_a_role_is_a_name_for_permissions(accounts: Accounts) -> None:
     accounts.create_role("auditors", ["kv.scan"])
     assert accounts.role("tellers") == ["kv.get", "kv.set:a:*"]
     assert accounts.role("nobody") is None
-    assert accounts.roles() == [("auditors", ["kv.scan"]), ("tellers", ["kv.get", "kv.set:a:*"])]
+    assert dict(accounts.roles()) == {"auditors": ["kv.scan"], "tellers": ["kv.get", "kv.set:a:*"]}
 
 
 def test_a_role_that_is_there_with_the_same_permissions_stays_as_it_is(accounts: Accounts) -> None:
@@ -189,7 +183,7 @@ def test_a_deleted_role_is_taken_from_everybody_for_good() -> None:
     accounts = populated()
     accounts.delete_role("tellers")
     accounts.create_role("tellers", ["*"])
-    assert [user.roles for user in accounts.users()] == [[], ["reader"]]
+    assert {user.username: user.roles for user in accounts.users()} == {"amy": [], "zoe": ["reader"]}
     assert [key.roles for key in accounts.api_keys()] == [[], []]
     assert accounts.key_by_digest(b"\x02" * 32) is accounts.key("k2")
 
@@ -206,8 +200,10 @@ def test_when_somebody_was_seen_goes_forward_only() -> None:
     accounts = populated()
     for kind, name in (("user", "zoe"), ("key", "k1")):
         assert [accounts.seen(kind, name, NOW + at) for at in (9, 9, 8, 10)] == [True, False, False, True]  # type: ignore[arg-type]
-    assert (accounts.users()[1].last_login_at, accounts.api_keys()[0].last_used_at) == (NOW + 10, NOW + 10)
-    assert accounts.key_by_digest(b"\x01" * 32) is accounts.api_keys()[0]
+    user, key = accounts.user("zoe"), accounts.key("k1")
+    assert user is not None and key is not None
+    assert (user.last_login_at, key.last_used_at) == (NOW + 10, NOW + 10)
+    assert accounts.key_by_digest(b"\x01" * 32) is key
 
 
 def test_somebody_who_is_gone_is_not_seen(accounts: Accounts) -> None:
@@ -292,11 +288,6 @@ def test_loaded_accounts_are_the_same(chunk_rows: int) -> None:
     accounts = populated()
     loaded = copied(accounts, chunk_rows)
     assert list(loaded.canonical(NOW)) == list(accounts.canonical(NOW))
-    assert (loaded.users(), loaded.api_keys(), loaded.roles()) == (
-        accounts.users(),
-        accounts.api_keys(),
-        accounts.roles(),
-    )
     assert loaded.key_by_digest(DIGEST) == accounts.key("k1")
     assert loaded.used_bytes == accounts.used_bytes
 

@@ -180,6 +180,15 @@ def test_shorter_bitmaps_count_as_padded_with_zeros(operation: Operation, severa
     assert [bytes(operand.content) for operand in operands] == several
 
 
+@pytest.mark.parametrize("operation", ["and", "or", "xor"])
+@pytest.mark.parametrize("times", [2, 3])
+def test_an_operand_may_be_repeated(operation: Operation, times: int) -> None:
+    repeated, other = bitmap(b"repeated"), bitmap(b"other")
+    copies = [bitmap(b"repeated") for _ in range(times)]
+    for operands, apart in (([repeated] * times, copies), ([other, *[repeated] * times], [other, *copies])):
+        assert bitmaps.bitop(operation, operands).content == bitmaps.bitop(operation, apart).content
+
+
 @quick
 @given(contents)
 def test_not_turns_every_bit_over(content: bytes) -> None:

@@ -70,6 +70,18 @@ class AgainstTwin(Machine):
     def delete(self, field: str) -> None:
         assert self.held.delete(field) == (self.twin.pop(field, None) is not None)
 
+    @rule(fields=st.dictionaries(names, VALUES))
+    def set_all(self, fields: dict[str, bytes]) -> None:
+        assert self.held.set_all(fields) == len(fields.keys() - self.twin.keys())
+        self.twin |= fields
+
+    @rule(fields=st.lists(names))
+    def delete_all(self, fields: list[str]) -> None:
+        doomed = set(fields) & self.twin.keys()
+        assert self.held.delete_all(fields) == len(doomed)
+        for field in doomed:
+            del self.twin[field]
+
     @rule(after=st.none() | names, prefix=names)
     def page(self, after: str | None, prefix: str) -> None:
         assert list(self.held.after(after, prefix)) == in_byte_order(self.twin, after, prefix)

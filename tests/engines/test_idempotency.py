@@ -49,6 +49,14 @@ def test_a_sweep_forgets_only_what_is_due() -> None:
     assert table.find("c", b"print", NOW) == b"reply to c"
 
 
+def test_a_limited_sweep_leaves_the_rest_and_nobody_can_tell() -> None:
+    table, now = remembering("a", "b", "c"), NOW + LIFETIME_MS + 5
+    assert table.sweep(now, 2) == 2
+    assert len(table) == 1
+    assert table.find("c", b"other print", now) is None
+    assert [table.sweep(now, 2), table.sweep(now, 2)] == [1, 0]
+
+
 def test_memory_is_counted_and_all_given_back() -> None:
     table = remembering("a", "b")
     assert table.used_bytes > 2 * len(b"reply to a")

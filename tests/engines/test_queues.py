@@ -8,8 +8,10 @@ import pytest
 
 from synap.engines.arrivals import Arrivals
 from synap.engines.queue_config import QueueConfig, RetryPolicy
-from synap.engines.queues import DEDUP_WINDOW_MS, Lease, Queue, Queues
-from tests.engines.queueing import LEASE_MS, NOW, Everything, at, bodies, lease, make, publish
+from synap.engines.queue_duplicates import DEDUP_WINDOW_MS
+from synap.engines.queue_holders import Lease
+from synap.engines.queues import Queue, Queues
+from tests.engines.queueing import LEASE_MS, NOW, Everything, at, bodies, lease, make, publish, reloaded
 
 
 def test_a_message_is_delivered_as_it_was_published() -> None:
@@ -198,6 +200,34 @@ def test_queues_are_listed_by_name() -> None:
     queues.remove("b")
     assert queues.names() == ["a", "é"]
     assert queues.find("b", NOW) is None
+
+
+def test_a_look_at_one_queue_leaves_the_others_as_they_are() -> None:
+    queues, queue = make()
+    other = queues.create("other", QueueConfig())
+    for one in (queue, other):
+        publish(one, delay_ms=5)
+    assert at(queues, NOW + 5).depth == 1
+    assert (other.depth, queues.next_due) == (0, NOW + 5)
+    assert [queues.advance(NOW + 5), queues.advance(NOW + 5)] == [1, 0]
+    assert (other.depth, queues.next_due) == (1, math.inf)
+
+
+@pytest.mark.parametrize("limits", [[None], [1] * 4_000, [700] * 7])
+def test_many_changes_at_once_come_out_as_one_after_the_other(limits: list[int | None]) -> None:
+    queues, queue = make(max_retries=1, retry=RetryPolicy(initial_secs=0.002))
+    for number in range(1_500):
+        publish(queue, b"%d" % number, priority=number % 3, ttl_ms=1_000 + 7 * number if number % 5 else None)
+        queue.lease(1, NOW + 100 + number % 13, None)
+        if number % 4 == 0:
+            publish(queue, b"late", delay_ms=50 + number % 11)
+    twin = reloaded(queues)
+    for limit in limits:
+        twin.advance(NOW + 2_000, limit)
+    found = at(queues, NOW + 2_000)
+    assert (found.depth, found.in_flight, found.dlq_depth) == (at(twin, NOW + 2_000).depth, 0, found.dlq_depth)
+    assert list(queues.canonical(NOW + 2_000)) == list(twin.canonical(NOW + 2_000))
+    assert bodies(found.peek(5_000)) == bodies(at(twin, NOW + 2_000).peek(5_000))
 
 
 def test_a_limited_advance_goes_on_where_it_stopped() -> None:

@@ -12,7 +12,8 @@ import pytest
 from synap.engines import chunks as module
 from synap.engines.arrivals import Arrivals
 from synap.engines.queue_config import QueueConfig, RetryPolicy
-from synap.engines.queues import DEDUP_WINDOW_MS, Queues
+from synap.engines.queue_duplicates import DEDUP_WINDOW_MS
+from synap.engines.queues import Queues
 from tests.engines.queue_growth import STATM
 from tests.engines.queueing import LEASE_MS, NOW, at, lease, make, publish, reloaded
 

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from synap.engines import queue_ledger, queues
+from synap.engines import queue_duplicates, queue_ledger
 from synap.engines.arrivals import Arrivals
 from synap.engines.queue_config import QueueConfig, RetryPolicy
 from synap.engines.queues import Queue, Queues
@@ -104,8 +104,9 @@ class TwinQueue:
 class AgainstTwin(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.limits = (queues.DEDUP_WINDOW_MS, queue_ledger.STALE_MOMENT_SLACK)
-        queues.DEDUP_WINDOW_MS, queue_ledger.STALE_MOMENT_SLACK = DEDUP_WINDOW_MS, 3
+        self.limits = (queue_duplicates.DEDUP_WINDOW_MS, queue_ledger.STALE_MOMENT_SLACK, queue_ledger.MANY_MOMENTS)
+        queue_duplicates.DEDUP_WINDOW_MS = DEDUP_WINDOW_MS
+        queue_ledger.STALE_MOMENT_SLACK = queue_ledger.MANY_MOMENTS = 3
         self.now = NOW
         self.queues = Queues(Arrivals())
         self.twins: dict[str, TwinQueue] = {}
@@ -286,7 +287,7 @@ class AgainstTwin(RuleBasedStateMachine):
         for name in list(self.twins):
             self.queues.remove(name)
         assert self.queues.used_bytes == Queues(Arrivals()).used_bytes
-        queues.DEDUP_WINDOW_MS, queue_ledger.STALE_MOMENT_SLACK = self.limits
+        queue_duplicates.DEDUP_WINDOW_MS, queue_ledger.STALE_MOMENT_SLACK, queue_ledger.MANY_MOMENTS = self.limits
 
 
 def compare(queue: Queue, twin: TwinQueue) -> None:

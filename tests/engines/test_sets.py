@@ -73,10 +73,20 @@ def test_a_copy_goes_its_own_way() -> None:
     assert list(held.members) == list(held.after(None, "")) == ["a", "b", "c"]
 
 
-@given(st.lists(st.lists(names), min_size=1, max_size=4))
-def test_sets_are_combined_as_python_combines_them(given_: list[list[str]]) -> None:
-    members = [Set.of(one).members for one in given_]
-    sets = [set(one) for one in given_]
+@pytest.mark.parametrize("count", [100, 5_000])
+def test_many_members_are_popped_as_they_would_be_one_by_one(count: int) -> None:
+    one, other = (Set.of(map(str, range(10_000))) for _ in range(2))
+    chance = Chance(1)
+    assert one.pop(count, Chance(1)) == [member for _ in range(count) for member in other.pop(1, chance)]
+    assert list(one.members) == list(other.members)
+    assert list(one.after(None, "")) == list(other.after(None, "")) == sorted(one.members)
+    assert one.used_bytes() == other.used_bytes()
+
+
+@given(st.lists(st.lists(names), min_size=1, max_size=4), st.sampled_from([1, 20]))
+def test_sets_are_combined_as_python_combines_them(given_: list[list[str]], times: int) -> None:
+    members = [Set.of(one).members for one in given_] * times
+    sets = [set(one) for one in given_] * times
     assert set(intersection(members)) == reduce(set.intersection, sets)
     assert set(union(members)) == reduce(set.union, sets)
     assert set(difference(members)) == reduce(set.difference, sets)
@@ -106,6 +116,18 @@ class AgainstTwin(Machine):
         assert self.held.remove(member) == (member in self.twin)
         if member in self.twin:
             self.twin.remove(member)
+
+    @rule(members=st.lists(names))
+    def add_all(self, members: list[str]) -> None:
+        new = [member for member in dict.fromkeys(members) if member not in self.twin]
+        assert self.held.add_all(members) == len(new)
+        self.twin += new
+
+    @rule(members=st.lists(names))
+    def remove_all(self, members: list[str]) -> None:
+        doomed = set(members) & set(self.twin)
+        assert self.held.remove_all(members) == len(doomed)
+        self.twin = [member for member in self.twin if member not in doomed]
 
     @rule(count=st.integers(0, 4) | st.just(50), seed=chances)
     def pop(self, count: int, seed: int) -> None:

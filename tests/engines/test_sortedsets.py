@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -117,6 +118,20 @@ class AgainstTwin(Machine):
     def remove(self, member: str) -> None:
         assert self.held.remove(member) == (self.twin.pop(member, None) is not None)
 
+    @rule(scores=st.dictionaries(names, scores_))
+    def put_all(self, scores: Scores) -> None:
+        new = {member: score for member, score in scores.items() if member not in self.twin}
+        changed = {member: score for member, score in scores.items() if self.twin.get(member, score) != score}
+        assert self.held.put_all(scores) == (len(new), len(changed))
+        self.twin |= new | changed
+
+    @rule(members=st.lists(names))
+    def remove_all(self, members: list[str]) -> None:
+        doomed = set(members) & self.twin.keys()
+        assert self.held.remove_all(members) == len(doomed)
+        for member in doomed:
+            del self.twin[member]
+
     @rule(start=ranks, length=ranks)
     def remove_ranks(self, start: int, length: int) -> None:
         doomed = ordered(self.twin)[start : start + length]
@@ -204,6 +219,19 @@ def test_scores_are_combined_as_redis_combines_them(inputs: Weighted, aggregate:
             expected[member] = aggregated(scores, aggregate, by_union=by_union)
     combine = sortedsets.union if by_union else sortedsets.intersection
     assert combine(inputs, AGGREGATES[aggregate]) == expected
+
+
+@pytest.mark.parametrize("aggregate", ["sum", "min", "max"])
+@pytest.mark.parametrize("combine", [sortedsets.union, sortedsets.intersection])
+def test_an_input_repeated_very_often_counts_as_often(combine: Any, aggregate: str) -> None:
+    scores, other = {"a": 2.0, "b": -3.0, "c": 0.0}, {"a": 1.0, "b": 1.0, "c": 1.0, "d": 1.0}
+    weights = [float(number) for number in range(-10, 30)]
+    inputs = [*((scores, weight) for weight in weights), (other, 1.0)]
+    combined: Any = {"sum": sum, "min": min, "max": max}[aggregate]
+    result = combine(inputs, AGGREGATES[aggregate])
+    assert {m: result[m] for m in scores} == {
+        m: combined([1.0, *(score * w for w in weights)]) for m, score in scores.items()
+    }
 
 
 @given(weighted)

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize
 
-from synap.engines import collection, hashes, lists, sortedsets
+from synap.engines import collection, hashes, lists, sets, sortedsets
 from synap.engines.collection import Collection
 
 C = TypeVar("C", bound=Collection)
@@ -50,6 +50,11 @@ class Machine(RuleBasedStateMachine):
 
 _LIMITS_OF_SMALL_ONES = [
     (collection, "_FEW_NAMES"),
+    (collection, "FEW"),
+    (hashes, "FEW"),
+    (lists, "FEW"),
+    (sets, "FEW"),
+    (sortedsets, "FEW"),
     (hashes, "_RECORD_FIELDS_MAX"),
     (lists, "_SHORT_MAX"),
     (sortedsets, "_SHORT_MAX"),

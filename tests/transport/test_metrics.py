@@ -199,6 +199,18 @@ def crowded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inside]
         yield server
 
 
+def test_everything_is_counted_once_however_many_turns_it_takes(
+    crowded: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = ("synap_queues", "synap_queue_messages", "synap_streams", "synap_group_lag", "synap_groups_not_shown")
+    pages = []
+    for portion in (1_000, 1, 3):
+        monkeypatch.setattr("synap.transport.metrics._PORTION", portion)
+        pages.append({key: value for key, value in samples(crowded).items() if key[0] in told})
+    assert pages[0] == pages[1] == pages[2]
+    assert pages[0]["synap_queues",] == 4
+
+
 def test_only_the_largest_are_shown_and_the_others_are_counted(crowded: Inside) -> None:
     found = samples(crowded)
     for name in ("synap_queue_depth", "synap_queue_in_flight", "synap_room_events", "synap_room_bytes"):

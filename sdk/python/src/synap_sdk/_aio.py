@@ -26,6 +26,9 @@ class AsyncAdmin:
     def digest(self, *, timeout: float | None = None) -> Future[r.AdminDigestResult]:
         """Hash the whole state: servers with equal data answer the same.
 
+        The hash is of one moment, so everybody else waits while it is made: about a second for a million
+        keys.
+
         The payload of a command that takes none.
 
         Args:
@@ -45,6 +48,9 @@ class AsyncAdmin:
 
     def stats(self, *, timeout: float | None = None) -> Future[r.AdminStatsResult]:
         """Describe the server in numbers.
+
+        With many queues or rooms this takes several turns of the server; messages and subscribers are
+        counted meanwhile.
 
         The payload of a command that takes none.
 
@@ -1395,6 +1401,9 @@ class AsyncKv:
     def keys(self, match: str = "*", *, timeout: float | None = None) -> Future[r.KvKeysResult]:
         """List all keys that match a glob.
 
+        Where there are many, this takes several turns of the server: keys that come or go meanwhile may be
+        told or not.
+
         A glob.
 
         Args:
@@ -1980,6 +1989,9 @@ class AsyncQueue(QueueSubscribing, Working):
 
     def list(self, *, timeout: float | None = None) -> Future[r.QueueListResult]:
         """List all queues.
+
+        Where there are many, this takes several turns of the server: each is described as it is at its
+        turn.
 
         The payload of a command that takes none.
 
@@ -3071,6 +3083,9 @@ class AsyncStream(StreamSubscribing):
 
     def rooms(self, *, timeout: float | None = None) -> Future[r.StreamRoomsResult]:
         """List all rooms.
+
+        Where there are many, this takes several turns of the server: each is described as it is at its
+        turn.
 
         The payload of a command that takes none.
 

@@ -25,6 +25,9 @@ class Admin:
     def digest(self, *, timeout: float | None = None) -> r.AdminDigestResult:
         """Hash the whole state: servers with equal data answer the same.
 
+        The hash is of one moment, so everybody else waits while it is made: about a second for a million
+        keys.
+
         The payload of a command that takes none.
 
         Args:
@@ -44,6 +47,9 @@ class Admin:
 
     def stats(self, *, timeout: float | None = None) -> r.AdminStatsResult:
         """Describe the server in numbers.
+
+        With many queues or rooms this takes several turns of the server; messages and subscribers are
+        counted meanwhile.
 
         The payload of a command that takes none.
 
@@ -1394,6 +1400,9 @@ class Kv:
     def keys(self, match: str = "*", *, timeout: float | None = None) -> r.KvKeysResult:
         """List all keys that match a glob.
 
+        Where there are many, this takes several turns of the server: keys that come or go meanwhile may be
+        told or not.
+
         A glob.
 
         Args:
@@ -1977,6 +1986,9 @@ class Queue(QueueIterating, Threading):
 
     def list(self, *, timeout: float | None = None) -> r.QueueListResult:
         """List all queues.
+
+        Where there are many, this takes several turns of the server: each is described as it is at its
+        turn.
 
         The payload of a command that takes none.
 
@@ -3066,6 +3078,9 @@ class Stream(StreamIterating):
 
     def rooms(self, *, timeout: float | None = None) -> r.StreamRoomsResult:
         """List all rooms.
+
+        Where there are many, this takes several turns of the server: each is described as it is at its
+        turn.
 
         The payload of a command that takes none.
 

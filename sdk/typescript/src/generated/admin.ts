@@ -159,6 +159,8 @@ export class AdminCommands {
   /**
    * Hash the whole state: servers with equal data answer the same.
    *
+   * The hash is of one moment, so everybody else waits while it is made: about a second for a million keys.
+   *
    * Cost O(n). Since 0.1. Needs a permission for administrators.
    */
   digest(options?: CallOptions): Promise<AdminDigestResult> {
@@ -176,6 +178,8 @@ export class AdminCommands {
 
   /**
    * Describe the server in numbers.
+   *
+   * With many queues or rooms this takes several turns of the server; messages and subscribers are counted meanwhile.
    *
    * Cost O(queues + rooms). Since 0.4. Needs a permission for administrators.
    */

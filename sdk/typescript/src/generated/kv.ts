@@ -520,6 +520,8 @@ export class KvCommands {
   /**
    * List all keys that match a glob.
    *
+   * Where there are many, this takes several turns of the server: keys that come or go meanwhile may be told or not.
+   *
    * Cost O(n); prefer kv.scan. Since 0.1.
    */
   keys(payload: KvKeysPayload = {}, options?: CallOptions): Promise<KvKeysResult> {
@@ -538,7 +540,7 @@ export class KvCommands {
   /**
    * Delete every key of every type.
    *
-   * Cost O(n). Since 0.1. Needs a permission for administrators.
+   * Cost O(1). Since 0.1. Needs a permission for administrators.
    */
   flushdb(options?: CallOptions): Promise<KvFlushdbResult> {
     return this.caller.call("kv.flushdb", {}, options);

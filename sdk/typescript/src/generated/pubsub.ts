@@ -19,8 +19,9 @@ export interface PubsubPublishPayload {
 /**
  * Payload of pubsub.subscribe. In a pattern, `*` is one level and `#` any number of them.
  *
- * `policy` says what to do when this client reads too slowly. Whoever was here before names the `epoch` and the
- * `last_seq` it has seen, and gets what it missed.
+ * A connection has 10,000 patterns at most; one with wildcards can stand for many. `policy` says what to do when this
+ * client reads too slowly. Whoever was here before names the `epoch` and the `last_seq` it has seen, and gets what it
+ * missed.
  */
 export interface PubsubSubscribePayload {
   /** at least 1 of them; at most 10000 of them */

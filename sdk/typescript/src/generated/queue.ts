@@ -439,6 +439,8 @@ export class QueueCommands {
   /**
    * List all queues.
    *
+   * Where there are many, this takes several turns of the server: each is described as it is at its turn.
+   *
    * Cost O(queues). Since 0.3.
    */
   list(options?: CallOptions): Promise<QueueListResult> {

@@ -424,6 +424,8 @@ export class StreamCommands {
   /**
    * List all rooms.
    *
+   * Where there are many, this takes several turns of the server: each is described as it is at its turn.
+   *
    * Cost O(rooms). Since 0.3.
    */
   rooms(options?: CallOptions): Promise<StreamRoomsResult> {
