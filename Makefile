@@ -7,14 +7,15 @@ DATA ?= ./synap-data
 # Many tests wait for servers: one worker more than there are CPUs keeps these busy.
 WORKERS ?= $(shell echo $$(($$(nproc 2>/dev/null || echo 2) + 1)))
 
-.PHONY: serve test cluster check format docs bench audit soak clean sdk sdk-python sdk-typescript
+.PHONY: serve test cluster check format docs bench bench-all growth audit soak clean sdk sdk-python sdk-typescript
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make serve [PORT=15500] [DATA=./synap-data]   run a server"
 	@echo "make test    all tests           make check   lint, types, layers, generated docs"
 	@echo "make cluster failovers of real servers, a minute or two"
-	@echo "make bench   measure             make soak    long crash and fuzz runs"
+	@echo "make bench   measure beside peers, 8 to 9 minutes; make bench-all   every part, about 20 minutes"
+	@echo "make growth  how it grows, 7 minutes    make soak    long crash and fuzz runs"
 	@echo "make audit   known vulnerabilities of dependencies"
 	@echo "make sdk     renew what is generated of the kits; make sdk-python, make sdk-typescript   test them"
 	@echo "make docs    renew docs/commands.md           make format  renew formatting"
@@ -63,7 +64,13 @@ sdk-python: $(VENV)/.dev
 	$(BIN)/python -m pytest -c sdk/python/pyproject.toml --rootdir=. -n 2 sdk/python/tests
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --markdown benchmarks/RESULTS.md
+
+bench-all: $(VENV)/.dev
+	$(BIN)/python -m benchmarks --all --markdown benchmarks/RESULTS.md
+
+growth: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.parts.growth
 
 # Not part of check: it asks a public database of advisories, which is not reachable from everywhere.
 audit: $(VENV)/.dev

@@ -71,5 +71,6 @@ function done(summary, latency, requests)
    local errors = summary.errors
    local failed = errors.connect + errors.read + errors.write + errors.timeout + errors.status
    local cpu_secs = os.clock() - all_threads[1]:get("prepared_cpu_secs")
-   print(string.format("RESULT %d %d %d %.0f", summary.requests, summary.duration, failed, cpu_secs * 1e6))
+   print(string.format("RESULT %d %d %d %.0f %d %d %d", summary.requests, summary.duration, failed, cpu_secs * 1e6,
+      latency:percentile(50), latency:percentile(99), latency.max))
 end

@@ -56,6 +56,17 @@ class Sample:
     """Share of the time that the load generator was computing."""
     others_cpus: float
     """CPUs that other programs, or other machines on the same hardware, took meanwhile."""
+    latency: Latency | None = None
+    """Where the client measured it: at wrk, each of whose connections waits for its answer before it asks again."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds until requests were answered."""
+
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,7 @@ class Workload:
 
 
 class Meter:
-    """CPU time that `servers`, the clients that have ended and everybody else took, and the time that passed."""
+    """CPU time that `servers`, clients that have ended, this program and others took, and the time that passed."""
 
     def __init__(self, *servers: Server) -> None:
         self._servers = servers
@@ -91,9 +102,10 @@ class Meter:
         return elapsed, servers, clients, max(machine - servers - clients, 0.0)
 
     def _readings(self) -> tuple[float, float, float, float]:
-        clients = resource.getrusage(resource.RUSAGE_CHILDREN)
+        usages = [resource.getrusage(who) for who in (resource.RUSAGE_CHILDREN, resource.RUSAGE_SELF)]
+        clients_secs = sum(usage.ru_utime + usage.ru_stime for usage in usages)
         servers_secs = sum(server.cpu_secs() for server in self._servers)
-        return time.monotonic(), servers_secs, clients.ru_utime + clients.ru_stime, machine_cpu_secs()
+        return time.monotonic(), servers_secs, clients_secs, machine_cpu_secs()
 
 
 def wrk(workload: Workload, seconds: int, target: Server, *behind: Server) -> Sample:
@@ -101,24 +113,27 @@ def wrk(workload: Workload, seconds: int, target: Server, *behind: Server) -> Sa
     command = ["wrk", "-t1", f"-c{workload.connections}", f"-d{seconds}s", f"--timeout={TIMEOUT_SECS}s"]
     headers = [argument for name, value in target.headers.items() for argument in ("-H", f"{name}: {value}")]
     meter = Meter(target, *behind)
-    output = _run([*command, *headers, f"-s{LOAD_LUA}", f"http://127.0.0.1:{target.port}", "--", *workload.arguments()])
+    output = run([*command, *headers, f"-s{LOAD_LUA}", f"http://127.0.0.1:{target.port}", "--", *workload.arguments()])
     elapsed_secs, server_secs, _, others_secs = meter.read()
-    found = re.search(r"^RESULT (\d+) (\d+) (\d+) (\d+)$", output, re.MULTILINE)
+    found = re.search(r"^RESULT (\d+) (\d+) (\d+) (\d+) (\d+) (\d+) (\d+)$", output, re.MULTILINE)
     if found is None:
         raise LoadFailed(f"wrk printed no result: {output}")
-    requests, duration_us, failed, client_us = map(int, found.groups())
+    requests, duration_us, failed, client_us, *latencies_us = map(int, found.groups())
     if failed or not requests:
         raise LoadFailed(f"{failed} of {requests} requests failed ({workload})")
     commands = requests * workload.batch
     rate = commands / duration_us * 1e6
-    return Sample(rate, server_secs / commands * 1e6, client_us / duration_us, others_secs / elapsed_secs)
+    latency = Latency(*(us / 1000 for us in latencies_us))
+    return Sample(rate, server_secs / commands * 1e6, client_us / duration_us, others_secs / elapsed_secs, latency)
 
 
 class RedisCommand:
-    """redis-benchmark with one thread and no pipelining on one command, RANDOM being any of `numbers` numbers."""
+    """redis-benchmark with one thread on one command, RANDOM being any of `numbers` numbers."""
 
-    def __init__(self, command: Sequence[str], numbers: int = KEYS) -> None:
-        self._command = list(command)
+    def __init__(
+        self, command: Sequence[str], numbers: int = KEYS, *, connections: int = CONNECTIONS, pipeline: int = 1
+    ) -> None:
+        self._command = ["-P", str(pipeline), "-c", str(connections), *command]
         self._numbers = numbers
         self._requests = REDIS_BENCHMARK_FIRST_REQUESTS
 
@@ -127,7 +142,7 @@ class RedisCommand:
         requests = self._requests
         command = ["redis-benchmark", "-p", str(target.port), "-n", str(requests), "-r", str(self._numbers)]
         meter = Meter(target, *behind)
-        output = _run([*command, "-P", "1", "-c", str(CONNECTIONS), "--csv", *self._command])
+        output = run([*command, "--csv", *self._command])
         rows = list(csv.reader(io.StringIO(output)))
         elapsed_secs, server_secs, client_secs, others_secs = meter.read()
         if len(rows) < 2:
@@ -140,8 +155,10 @@ class RedisCommand:
 class RedisBenchmark:
     """GETs, then SETs, weighed together as the mix."""
 
-    def __init__(self) -> None:
-        self._gets, self._sets = RedisCommand(["-t", "get"]), RedisCommand(["-t", "set"])
+    def __init__(self, *, connections: int = CONNECTIONS, pipeline: int = 1) -> None:
+        self._gets, self._sets = (
+            RedisCommand(["-t", test], connections=connections, pipeline=pipeline) for test in ("get", "set")
+        )
 
     def mix(self, seconds: int, target: Server, *behind: Server) -> Sample:
         """Load `target` for about as long as told."""
@@ -211,6 +228,14 @@ def check_errors(target: Server) -> None:
         raise LoadFailed(f"Synap answered with errors: {dict(errors)}")
 
 
+def run(command: Sequence[str]) -> str:
+    """What a program prints. Raises LoadFailed when it fails."""
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise LoadFailed(f"{command[0]} ended with {done.returncode}: {done.stderr[-1000:]}")
+    return done.stdout
+
+
 def chunks(count: int) -> Iterator[range]:
     """The numbers below `count`, some at a time."""
     for start in range(0, count, FILL_BATCH):
@@ -221,10 +246,3 @@ def _parts(items: Iterable[T], count: int = FILL_BATCH) -> Iterator[list[T]]:
     iterator = iter(items)
     while part := list(islice(iterator, count)):
         yield part
-
-
-def _run(command: Sequence[str]) -> str:
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise LoadFailed(f"{command[0]} ended with {done.returncode}: {done.stderr[-1000:]}")
-    return done.stdout

@@ -24,12 +24,17 @@ class Plan:
 
     say: Callable[[str], None]
     rounds: int = 3
-    round_secs: int = 4
-    short_round_secs: int = 3
+    round_secs: int = 3
+    short_round_secs: int = 2
     """For parts with many contenders."""
+    brief_rounds: int = 5
+    brief_round_secs: int = 1
+    """For parts with very many, whose ratios are the better for more rounds."""
     keys: int = 1_000_000
     """Keys in memory, and records to recover."""
     starts: int = 3
+    fast_starts: int = 7
+    """Of programs that are there at once."""
 
 
 @dataclass
@@ -76,12 +81,13 @@ def disturbance(others_cpus: list[float], occasion: str) -> str:
     return f"other programs took {taken}{advice}"
 
 
-def take_turns(part: str, contenders: list[Contender], plan: Plan, round_secs: int) -> None:
+def take_turns(part: str, contenders: list[Contender], plan: Plan, round_secs: int, rounds: int | None = None) -> None:
     """Load every contender in every round, after a warm-up that does not count."""
+    rounds = rounds or plan.rounds
     for contender in contenders:
         plan.say(f"{part}: warming up {contender.name}")
         contender.drive(WARM_UP_SECS)
-    for number in range(1, plan.rounds + 1):
+    for number in range(1, rounds + 1):
         for contender in contenders:
-            plan.say(f"{part}: round {number} of {plan.rounds}, {contender.name}")
+            plan.say(f"{part}: round {number} of {rounds}, {contender.name}")
             contender.samples.append(contender.drive(round_secs))

@@ -27,6 +27,11 @@ STOP_SECS_MAX = 30.0
 POLL_SECS = 0.02
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 CLOCK_TICKS_PER_SEC = os.sysconf("SC_CLK_TCK")
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "synap-bench"
+PERF_TEST = CACHE / "perf-test"
+"""Where the jars of RabbitMQ's PerfTest are; README.md tells how they get there."""
+RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+"""Not the one in PATH, which wants to be root or the package's own user."""
 CONSTANT_SERVER = Path(__file__).with_name("constant_server.py")
 
 
@@ -135,6 +140,45 @@ def nats(directory: Path) -> Iterator[Server]:
     command = ["nats-server", "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(store)]
     with _process(command, directory / "nats.log", announces=False) as process:
         yield _answering(process, port, lambda: _accepts(port))
+
+
+@contextmanager
+def rabbitmq(directory: Path) -> Iterator[Server]:
+    """RabbitMQ as it is configured by default, with an epmd of its own, which Erlang needs and would leave behind."""
+    port, epmd_port, home = _free_port(), _free_port(), directory / "rabbitmq"
+    home.mkdir()
+    environment = {
+        "HOME": str(home),  # where Erlang keeps a secret
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "ERL_EPMD_PORT": str(epmd_port),
+        "RABBITMQ_NODENAME": "synap-bench@localhost",
+        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODE_PORT": str(port),
+        "RABBITMQ_DIST_PORT": str(_free_port()),
+        "RABBITMQ_MNESIA_BASE": str(home / "data"),
+        "RABBITMQ_LOG_BASE": str(home),
+        "RABBITMQ_LOGS": "-",
+        "RABBITMQ_CONFIG_FILE": str(home / "none"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
+        "RUNNING_UNDER_SYSTEMD": "1",  # otherwise a shell stays between this program and the server
+    }
+    with (
+        _process(["epmd"], home / "epmd.log", announces=False, **environment) as epmd,
+        _process([str(RABBITMQ)], home / "log", announces=False, **environment) as process,
+    ):
+        _answering(epmd, epmd_port, lambda: _accepts(epmd_port))
+        yield _answering(process, port, lambda: _accepts(port))
+
+
+def has_rabbitmq() -> bool:
+    """Whether RabbitMQ and what drives it are there."""
+    return RABBITMQ.exists() and is_installed("java", "epmd") and any(PERF_TEST.glob("perf-test-*.jar"))
+
+
+def nats_cli() -> str | None:
+    """The `nats` program, also where `go install` puts it without being asked for another place."""
+    go_path = os.environ.get("GOPATH") or str(Path.home() / "go")
+    return shutil.which("nats") or shutil.which("nats", path=str(Path(go_path) / "bin"))
 
 
 def machine_cpu_secs() -> float:

@@ -10,12 +10,11 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable
-from typing import Literal, cast
 
 import msgspec
 import uvloop
 
-from benchmarks.clients.wire import HOST, Stretch, WebSocket, frame
+from benchmarks.clients.wire import Stretch, WebSocket, frame
 from benchmarks.load import Sample
 
 CONNECTING_AT_ONCE = 50
@@ -37,7 +36,6 @@ class Hold(msgspec.Struct, tag="hold"):
 class FanOut(msgspec.Struct, tag="fan_out"):
     """Publish to one topic for some seconds, all connections being subscribed to it."""
 
-    dialect: Literal["synap", "nats"]
     pid: int
     port: int
     connections: int
@@ -87,49 +85,11 @@ class Counter:
             self._publish()
 
 
-class Nats(asyncio.Protocol):
-    """A connection to NATS."""
-
-    def __init__(self, take: Callable[[bytes], None]) -> None:
-        self._take = take
-        self._is_ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    @classmethod
-    async def open(cls, port: int, take: Callable[[bytes], None], topic: bytes | None) -> Nats:
-        """Connect, and subscribe if told to."""
-        _, connection = await asyncio.get_running_loop().create_connection(lambda: cls(take), HOST, port)
-        subscribe = b"" if topic is None else b"SUB %b 1\r\n" % topic
-        connection.send(b'CONNECT {"verbose":false,"pedantic":false}\r\n%bPING\r\n' % subscribe)
-        await connection._is_ready
-        return connection
-
-    def send(self, data: bytes) -> None:
-        """Send."""
-        self._transport.write(data)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        if b"PING\r\n" in data:
-            self._transport.write(b"PONG\r\n")
-            data = data.replace(b"PING\r\n", b"")
-        if self._is_ready.done():
-            self._take(data)
-        elif b"PONG\r\n" in data:
-            self._is_ready.set_result(None)
-
-
 async def fan_out(job: FanOut) -> Sample:
     """Publish until the time is over."""
     body = b'"%b%b"' % (b"x" * (MESSAGE_BYTES - 3), MARK)
-    publisher: WebSocket | Nats
-    if job.dialect == "synap":
-        publisher = await WebSocket.open(job.port, lambda _: None)
-        data = frame(b'{"command":"pubsub.publish","payload":{"topic":"fan.out","message":%b}}' % body)
-    else:
-        publisher = await Nats.open(job.port, lambda _: None, None)
-        data = b"PUB fan.out %d\r\n%b\r\n" % (len(body), body)
+    publisher = await WebSocket.open(job.port, lambda _: None)
+    data = frame(b'{"command":"pubsub.publish","payload":{"topic":"fan.out","message":%b}}' % body)
     counter = Counter(job.connections, lambda: publisher.send(data))
     await _subscribe_all(job, counter.take)
     stretch, before = Stretch(job.pid), counter.delivered
@@ -142,11 +102,8 @@ async def fan_out(job: FanOut) -> Sample:
 
 async def _subscribe_all(job: FanOut, take: Callable[[bytes], None]) -> None:
     async def subscribe() -> None:
-        if job.dialect == "synap":
-            socket = await WebSocket.open(job.port, take)
-            await socket.ask(b'{"command":"pubsub.subscribe","payload":{"topics":["fan.out"]}}')
-        else:
-            await Nats.open(job.port, take, b"fan.out")
+        socket = await WebSocket.open(job.port, take)
+        await socket.ask(b'{"command":"pubsub.subscribe","payload":{"topics":["fan.out"]}}')
 
     for first in range(0, job.connections, CONNECTING_AT_ONCE):
         await asyncio.gather(*(subscribe() for _ in range(min(CONNECTING_AT_ONCE, job.connections - first))))

@@ -1,4 +1,5 @@
-"""Publish messages, consume them, acknowledge them: one stretch each, so that the queue is as long after as before.
+"""Publish messages, consume them, acknowledge them: one stretch each, so that the queue is as long after as before; or
+all at once for some seconds, some connections publishing and some taking.
 
 Every connection sends as many operations as told at a time and waits for all their answers. What it has consumed, it
 acknowledges itself.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
@@ -23,8 +25,8 @@ QUEUE = "bench"
 BODY = b'"' + 98 * b"x" + b'"'
 
 
-class Job(msgspec.Struct):
-    """What to do."""
+class Job(msgspec.Struct, tag="phases"):
+    """One stretch after the other."""
 
     dialect: str
     pid: int
@@ -32,6 +34,17 @@ class Job(msgspec.Struct):
     messages: int
     phases: list[str]
     connections: int = 50
+    batch: int = 1
+
+
+class Flow(msgspec.Struct, tag="flow"):
+    """Publish to Synap on some connections, consume and acknowledge on others, for some seconds."""
+
+    pid: int
+    port: int
+    seconds: float
+    publishers: int
+    takers: int
     batch: int = 1
 
 
@@ -122,56 +135,7 @@ class Beanstalkd:
         return self._id.findall(received)
 
 
-class JetStream:
-    """NATS: a work queue in a file, one pull consumer; publications and acknowledgements are confirmed, too."""
-
-    _id = re.compile(rb"MSG \S+ \S+ (\$JS\.ACK\S+) ")
-    _inboxes = 0
-
-    def __init__(self) -> None:
-        JetStream._inboxes += 1
-        self._inbox = b"_INBOX.%d" % JetStream._inboxes
-
-    def greet(self, count: int) -> bytes:
-        return b'CONNECT {"verbose":false,"pedantic":false}\r\nSUB %b 1\r\nPING\r\n' % self._inbox
-
-    def setup(self, count: int) -> bytes:
-        stream = b'{"name":"bench","subjects":["bench"],"retention":"workqueue","storage":"file"}'
-        consumer = (
-            b'{"stream_name":"bench","config":{"durable_name":"all","ack_policy":"explicit","max_ack_pending":-1,'
-            b'"max_waiting":10000}}'
-        )
-        return self._ask(b"$JS.API.STREAM.CREATE.bench", stream) + self._ask(
-            b"$JS.API.CONSUMER.DURABLE.CREATE.bench.all", consumer
-        )
-
-    def publish(self, count: int) -> bytes:
-        return count * self._ask(b"bench", BODY)
-
-    def consume(self, count: int) -> bytes:
-        return self._ask(b"$JS.API.CONSUMER.MSG.NEXT.bench.all", b'{"batch":%d}' % count)
-
-    def ack(self, ids: Sequence[bytes]) -> bytes:
-        return b"".join([self._ask(subject, b"+ACK") for subject in ids])
-
-    def stats(self, count: int) -> bytes:
-        return self._ask(b"$JS.API.STREAM.INFO.bench", b"")
-
-    def is_whole(self, phase: str, count: int, received: bytes) -> bool:
-        if phase == "greet":
-            return received.endswith(b"PONG\r\n")
-        if b'"error"' in received or b"HMSG" in received or received[:1] not in b"M":
-            raise LoadFailed(f"{phase} was answered {received[:500]!r}")
-        return received.count(b"\r\n") == 2 * (2 if phase == "setup" else count)
-
-    def ids(self, received: bytes) -> Sequence[bytes]:
-        return self._id.findall(received)
-
-    def _ask(self, subject: bytes, body: bytes) -> bytes:
-        return b"PUB %b %b %d\r\n%b\r\n" % (subject, self._inbox, len(body), body)
-
-
-DIALECTS: dict[str, Callable[[], Dialect]] = {"synap": Synap, "beanstalkd": Beanstalkd, "jetstream": JetStream}
+DIALECTS: dict[str, Callable[[], Dialect]] = {"synap": Synap, "beanstalkd": Beanstalkd}
 
 
 class Connection(asyncio.Protocol):
@@ -184,6 +148,11 @@ class Connection(asyncio.Protocol):
         self._phase = ""
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
+    @property
+    def held(self) -> int:
+        """Messages that are consumed and not acknowledged."""
+        return len(self._ids)
+
     def begin(self, phase: str, groups: int, batch: int) -> asyncio.Future[None]:
         """Send `groups` times `batch` operations; the future is done when all are answered."""
         self._phase, self._groups, self._batch = phase, groups, batch
@@ -195,12 +164,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        if b"PING\r\n" in data:
-            self._transport.write(b"PONG\r\n")
-            data = data.replace(b"PING\r\n", b"")
         received = self._received = self._received + data
-        if not self._phase:  # NATS introduces itself
-            return
         try:
             if not received or not self._dialect.is_whole(self._phase, self._batch, received):
                 return
@@ -240,9 +204,6 @@ async def drive(job: Job) -> dict[str, Sample]:
         await asyncio.gather(*(connection.begin("greet", 1, 1) for connection in connections))
     samples = {}
     for phase in job.phases:
-        if phase == "setup":
-            await connections[0].begin(phase, 1, 1)
-            continue
         batch = 1 if phase == "stats" else job.batch
         groups = job.messages // job.connections // job.batch
         stretch = Stretch(job.pid)
@@ -251,6 +212,42 @@ async def drive(job: Job) -> dict[str, Sample]:
     return samples
 
 
-if __name__ == "__main__":
-    found = uvloop.run(drive(msgspec.json.decode(sys.argv[1], type=Job)))
+async def flow(job: Flow) -> dict[str, Sample]:
+    """Publish and take at the same time; the sample is of the messages that were taken."""
+    loop = asyncio.get_running_loop()
+    taken = 0
+    ends_at = time.monotonic() + job.seconds
+
+    async def connect() -> Connection:
+        _, connection = await loop.create_connection(lambda: Connection(Synap()), HOST, job.port)
+        return connection
+
+    async def publish() -> None:
+        connection = await connect()
+        while time.monotonic() < ends_at:
+            await connection.begin("publish", 1, job.batch)
+
+    async def take() -> None:
+        nonlocal taken
+        connection = await connect()
+        while time.monotonic() < ends_at:
+            await connection.begin("consume", 1, job.batch)
+            held = connection.held
+            if held:  # the queue was not empty
+                await connection.begin("ack", 1, held)
+                taken += held
+
+    stretch = Stretch(job.pid)
+    publishers, takers = (publish() for _ in range(job.publishers)), (take() for _ in range(job.takers))
+    await asyncio.gather(*publishers, *takers)
+    return {"flow": stretch.sample(taken)}
+
+
+async def main(job: Job | Flow) -> None:
+    """Do the job."""
+    found = await (flow(job) if isinstance(job, Flow) else drive(job))
     print(msgspec.json.encode(found).decode())
+
+
+if __name__ == "__main__":
+    uvloop.run(main(msgspec.json.decode(sys.argv[1], type=Job | Flow)))

@@ -97,6 +97,31 @@ class WebSocket(asyncio.Protocol):
                 self._is_open.set_exception(LoadFailed(f"the handshake was answered {self._head[:500]!r}"))
 
 
+class Frames:
+    """Counts frames of a server by their heads; what is in them is not looked at, nor kept."""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._missing_bytes = 0
+        """Of the frame that has begun."""
+
+    def count(self, data: bytes) -> int:
+        """How many frames are complete with these bytes."""
+        data = self._head + data
+        position, self._head, complete = self._missing_bytes, b"", 0
+        if position and position <= len(data):
+            complete += 1
+        while position < len(data):
+            end = _frame_end(data, position)
+            if not end:
+                self._head, position = data[position:], len(data)
+                break
+            complete += end <= len(data)
+            position = end
+        self._missing_bytes = position - len(data)
+        return complete
+
+
 class Http(asyncio.Protocol):
     """A connection for one command at a time."""
 
@@ -147,9 +172,17 @@ def is_response(received: bytes) -> bool:
 
 def _is_whole(data: bytes) -> bool:
     """Whether the first frame of a server is complete."""
-    if len(data) < 2:
-        return False
-    if data[1] < 126:
-        return len(data) >= 2 + data[1]
-    form, head_bytes = ("!H", 4) if data[1] == 126 else ("!Q", 10)
-    return len(data) >= head_bytes and len(data) >= head_bytes + int(struct.unpack_from(form, data, 2)[0])
+    return 0 < _frame_end(data) <= len(data)
+
+
+def _frame_end(data: bytes, start: int = 0) -> int:
+    """Where the frame of a server that begins at `start` ends, be it there or not; 0 while its head is incomplete."""
+    if len(data) < start + 2:
+        return 0
+    size = data[start + 1]
+    if size < 126:
+        return start + 2 + size
+    form, head_bytes = ("!H", 4) if size == 126 else ("!Q", 10)
+    if len(data) < start + head_bytes:
+        return 0
+    return start + head_bytes + int(struct.unpack_from(form, data, start + 2)[0])

@@ -12,41 +12,60 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks import load, report, servers
+from benchmarks.goals import Goal
 from benchmarks.report import Table
 from benchmarks.rounds import Plan
 from benchmarks.servers import Server
 
 COLUMNS = ("server", "bytes/key", "by its own count", "resident memory")
 MIB = 1024 * 1024
+OF_REDIS_MOST = 2.0
+
+
+class Growth(NamedTuple):
+    """Of a server, in bytes a key."""
+
+    seen: float
+    said: float
+    rss_bytes: int
+    """At the end, of the whole process."""
 
 
 def run(plan: Plan) -> Table:
     """Measure."""
-    rows, notes = [], []
+    found = {}
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="synap-bench-")))
         plan.say("memory: filling Synap")
         with servers.synap(directory / "synap") as synap:
-            rows.append(_row("Synap", synap, plan.keys, load.fill_synap, _synap_says))
+            found["Synap"] = _growth(synap, plan.keys, load.fill_synap, _synap_says)
         if servers.is_installed("redis-server"):
             plan.say("memory: filling Redis")
             with servers.redis(directory) as redis:
-                rows.append(_row("Redis", redis, plan.keys, load.fill_redis, _redis_says))
-        else:
-            notes.append("skipped Redis: redis-server is not installed")
-    return Table(f"Memory at {plan.keys:,} keys", COLUMNS, rows, tuple(notes))
+                found["Redis"] = _growth(redis, plan.keys, load.fill_redis, _redis_says)
+    rows = [
+        (name, *map(report.count, (growth.seen, growth.said)), f"{growth.rss_bytes / MIB:,.0f} MiB")
+        for name, growth in found.items()
+    ]
+    if "Redis" not in found:
+        return Table(_title(plan), COLUMNS, rows, ("skipped Redis: redis-server is not installed",))
+    goal = Goal("memory of small keys beside Redis", found["Synap"].seen / found["Redis"].seen, most=OF_REDIS_MOST)
+    note = f"bytes/key of Synap are {goal.cell}; goal: {goal.wanted} of Redis's"
+    return Table(_title(plan), COLUMNS, rows, (note,), (goal,))
 
 
-def _row(
-    name: str, server: Server, keys: int, fill: Callable[[Server, int], None], says: Callable[[Server], int]
-) -> tuple[str, ...]:
+def _title(plan: Plan) -> str:
+    return f"Memory at {plan.keys:,} keys"
+
+
+def _growth(server: Server, keys: int, fill: Callable[[Server, int], None], says: Callable[[Server], int]) -> Growth:
     rss_before_bytes, said_before_bytes = server.rss_bytes(), says(server)
     fill(server, keys)
     rss_bytes, said_bytes = server.rss_bytes(), says(server)
-    growth = (rss_bytes - rss_before_bytes) / keys, (said_bytes - said_before_bytes) / keys
-    return (name, *map(report.count, growth), f"{rss_bytes / MIB:,.0f} MiB")
+    return Growth((rss_bytes - rss_before_bytes) / keys, (said_bytes - said_before_bytes) / keys, rss_bytes)
 
 
 def _synap_says(server: Server) -> int:

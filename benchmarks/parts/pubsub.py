@@ -1,11 +1,8 @@
-"""Pub/sub: finding the one subscription that matches, and a thousand connections that get every message.
+"""Pub/sub: finding the one subscription that matches.
 
-- Routing: 50 connections publish over HTTP to topics that one subscription matches, by name or by a wildcard. There
-  are 100,000 subscriptions on ten connections, or ten; what counts is how much of the rate the many leave. It is the
-  same five topics that are published to, and once all that are subscribed to: each has a history to keep.
-- Fan-out: 1,000 WebSockets beside NATS with as many connections of its own protocol. One process holds them all and
-  publishes, 20 messages being on their way at a time, so nothing is dropped. It is often the limit: go by the CPU time
-  of the server for a delivery. NATS runs on both CPUs, and its messages carry the topic and nothing else.
+50 connections publish over HTTP to topics that one subscription matches, by name or by a wildcard. There are 100,000
+subscriptions on ten connections, or ten; what counts is how much of the rate the many leave. It is the same five topics
+that are published to, and once all that are subscribed to: each has a history to keep. Deliveries: see `brokers`.
 """
 
 from __future__ import annotations
@@ -17,7 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import clients, load, report, servers
-from benchmarks.clients.pubsub import FanOut, Hold
+from benchmarks.clients.pubsub import Hold
 from benchmarks.load import RANDOM, Sample, Workload
 from benchmarks.report import Table
 from benchmarks.rounds import Contender, Plan, caveats, take_turns
@@ -26,31 +23,23 @@ from benchmarks.servers import Server
 CONNECTIONS = 10
 FEW, MANY = 1, 10_000
 """Patterns on each connection."""
-SUBSCRIBERS = 1_000
-ROUND_SECS_MAX = 2  # six contenders in less than a minute
 TOPICS = {"name": f"exact.{RANDOM}.x", "wildcard": f"wild.{RANDOM}.y"}
 COLUMNS = ("what", "per second", "min to max", "of the first", "server CPU", "client busy")
 
 
 def run(plan: Plan) -> Table:
     """Measure."""
-    round_secs = min(plan.short_round_secs, ROUND_SECS_MAX)
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="synap-bench-")))
         few, many = (_subscribed(stack, plan, directory, patterns) for patterns in (FEW, MANY))
         by_name = [_publish(few, FEW, "name"), _publish(many, MANY, "name"), _publish(many, MANY, "name", to_all=True)]
         by_wildcard = [_publish(few, FEW, "wildcard"), _publish(many, MANY, "wildcard")]
-        take_turns("pubsub: routing", [*by_name, *by_wildcard], plan, round_secs)
+        take_turns("pubsub", [*by_name, *by_wildcard], plan, plan.short_round_secs)
         for server in (few, many):
             load.check_errors(server)
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="synap-bench-")))
-        fan_out, notes = _fan_out(stack, directory)
-        take_turns("pubsub: fan-out", fan_out, plan, round_secs)
-    groups = (by_name, by_wildcard, fan_out)
+    groups = (by_name, by_wildcard)
     rows = [_row(contender, group[0]) for group in groups for contender in group]
-    notes += caveats([contender for group in groups for contender in group])
-    return Table("Pub/sub: publications, and deliveries, per second", COLUMNS, rows, tuple(notes))
+    return Table("Pub/sub: publications per second", COLUMNS, rows, caveats([*by_name, *by_wildcard]))
 
 
 def _subscribed(stack: ExitStack, plan: Plan, directory: Path, patterns: int) -> Server:
@@ -71,21 +60,6 @@ def _publish(synap: Server, patterns: int, way: str, *, to_all: bool = False) ->
 
 def _drive(server: Server, workload: Workload, seconds: int) -> Sample:
     return load.wrk(workload, seconds, server)
-
-
-def _fan_out(stack: ExitStack, directory: Path) -> tuple[list[Contender], list[str]]:
-    synap = stack.enter_context(servers.synap(directory / "synap"))
-    contenders = [Contender(f"deliveries to {SUBSCRIBERS:,}, Synap", partial(_deliver, "synap", synap))]
-    if not servers.is_installed("nats-server"):
-        return contenders, ["skipped NATS: nats-server is not installed"]
-    nats = stack.enter_context(servers.nats(directory))
-    contenders.append(Contender(f"deliveries to {SUBSCRIBERS:,}, NATS", partial(_deliver, "nats", nats)))
-    return contenders, []
-
-
-def _deliver(dialect: str, server: Server, seconds: int) -> Sample:
-    job = FanOut("synap" if dialect == "synap" else "nats", server.pid, server.port, SUBSCRIBERS, seconds)
-    return clients.run("pubsub", job, Sample)
 
 
 def _row(contender: Contender, first: Contender) -> tuple[str, ...]:

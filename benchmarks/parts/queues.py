@@ -1,11 +1,10 @@
-"""Messages per second through a queue, at a thousand and at a million waiting, beside beanstalkd and NATS JetStream.
+"""Messages per second through a queue, at a thousand and at a million waiting, beside beanstalkd.
 
 50 connections publish, then consume, then acknowledge the same number of messages of 100 bytes, so that the queue
 keeps its length; then they ask for its figures. In batches of 100, Synap gets one request (a batch, `max_messages`,
-`message_ids`), the others get 100 operations one behind the other. The clients are alike: clients/queues.py. Every
-publication tells Synap's consumers-to-be its position, which the others do not work out.
-
-All keep messages in files. JetStream confirms acknowledgements here, as Synap and beanstalkd do.
+`message_ids`), beanstalkd gets 100 operations one behind the other. There is no tool for beanstalkd, so the clients are
+alike: clients/queues.py. Every publication tells Synap's consumers-to-be its position, which the other does not work
+out. Both keep messages in files. RabbitMQ: see `brokers`.
 """
 
 from __future__ import annotations
@@ -42,7 +41,9 @@ def run(plan: Plan) -> Table:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="synap-bench-")))
         targets = {}
-        names, notes = _installed()
+        is_alone = not servers.is_installed("beanstalkd")
+        names = [SYNAP] if is_alone else [SYNAP, "beanstalkd"]
+        notes = ["skipped beanstalkd: it is not installed"] if is_alone else []
         for size in (SMALL, plan.keys):
             home = directory / str(size)
             home.mkdir()
@@ -64,23 +65,10 @@ def run(plan: Plan) -> Table:
     return Table("Messages per second through a queue", columns, rows, (*notes, *_notes(list(found.values()))))
 
 
-def _installed() -> tuple[list[str], list[str]]:
-    programs = {"beanstalkd": "beanstalkd", "JetStream": "nats-server"}
-    names = [SYNAP, *(name for name, program in programs.items() if servers.is_installed(program))]
-    notes = [f"skipped {name}: {program} is not installed" for name, program in programs.items() if name not in names]
-    return names, notes
-
-
 def _start(stack: ExitStack, name: str, home: Path, size: int) -> Server:
     """A server with `size` messages in its queue."""
-    start = {
-        SYNAP: lambda home: servers.synap(home / "synap"),
-        "beanstalkd": servers.beanstalkd,
-        "JetStream": servers.nats,
-    }
-    server = stack.enter_context(start[name](home))
-    phases = ["setup", "publish"] if name == "JetStream" else ["publish"]
-    job = Job(name.lower(), server.pid, server.port, size, phases, FILL_CONNECTIONS, min(FILL_BATCH, size // 2))
+    server = stack.enter_context(servers.synap(home / "synap") if name == SYNAP else servers.beanstalkd(home))
+    job = Job(name.lower(), server.pid, server.port, size, ["publish"], FILL_CONNECTIONS, min(FILL_BATCH, size // 2))
     clients.run("queues", job, dict[str, Sample])
     return server
 

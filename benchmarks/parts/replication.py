@@ -1,6 +1,6 @@
 """What replicas cost their master: commands per second with none, one and two of them, for Synap and for Redis.
 
-The load is that of `commands` and `batches`. After each round a master waits until its replicas have everything: how
+The load is the mix of `hot`, and batches of it. After each round a master waits until its replicas have everything: how
 long that takes tells whether they keep up. Redis has nothing like `ack` for single commands; see replica_lag.
 """
 

@@ -1,4 +1,5 @@
-"""Streams: publishing to a room one event at a time or a hundred, reading a hundred back, and bytes per event.
+"""Streams: publishing a hundred events to a room at a time, reading a hundred back, and bytes per event. One at a time:
+`hot`.
 
 The room holds a million events when it is read, from offsets all over it. Memory is how much the process grows by
 these events, less what is in them: the type, the data and nothing else.
@@ -52,11 +53,9 @@ def run(plan: Plan) -> Table:
 
 def _contenders(synap: Server, events: int) -> list[tuple[Contender, int]]:
     """What is measured, and how many events a request of it has."""
-    publish = {"room": "written"}
     batch = {"room": "written", "events": [EVENT] * BATCH}
     history = {"room": "read", "from_offset": NUMBER, "limit": BATCH}
     shapes: list[tuple[str, str, dict[str, Any], int, int]] = [
-        ("publish", "stream.publish", publish | EVENT, 1, load.CONNECTIONS),
         (f"publish_batch of {BATCH}", "stream.publish_batch", batch, BATCH, BATCH_CONNECTIONS),
         (f"history of {BATCH}", "stream.history", history, BATCH, BATCH_CONNECTIONS),
     ]
