@@ -205,11 +205,16 @@ export class Synap extends Namespaces implements Caller {
   private ownFeeder(): Feeder {
     this.socketLink();
     const link = this.extraLink();
+    let end: Promise<void> | undefined;
     return {
       timeoutMs: this.options.timeoutMs ?? TIMEOUT_MS,
       trouble: () => link.trouble,
       attach: (feed) => link.attach(feed),
-      detach: async () => this.dismiss(link),
+      // Whoever asks again waits for the same end: closing the connection earlier would lose the server's answer.
+      detach: (feed) => {
+        end ??= link.detach(feed).then(() => this.dismiss(link));
+        return end;
+      },
       farewell: (feed) => link.farewell(feed),
       resume: (feed) => link.resume(feed),
     };

@@ -195,6 +195,25 @@ describe("a worker", () => {
     expect(await synap.queue.stats({ queue: "work" })).toMatchObject({ depth: 0, in_flight: 0, consumers: 0 });
   });
 
+  test("has left the queue once it has stopped", async () => {
+    await synap.queue.create({ queue: "left" });
+    for (let round = 0; round < 20; round++) {
+      let begun = () => {};
+      const running = new Promise<void>((resolve) => {
+        begun = resolve;
+      });
+      const worker = synap.queue.worker("left", async () => begun());
+      if (round % 2 === 0) {
+        await synap.queue.publish({ queue: "left", message: round });
+        await running; // its acknowledgement is on the way while the worker stops
+      } else {
+        await worker.ready;
+      }
+      await worker.stop();
+      expect(await synap.queue.stats({ queue: "left" })).toMatchObject({ depth: 0, in_flight: 0, consumers: 0 });
+    }
+  });
+
   test("extends the leases of what takes long", async () => {
     await synap.queue.create({ queue: "slow" });
     let handled = 0;
