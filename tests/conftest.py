@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from tests.support import Harness, ServerProcess
 # The machine may be busy: how long an example takes says nothing here. A failure prints how to repeat it.
 settings.register_profile("synap", deadline=None, print_blob=True)
 settings.load_profile("synap")
+
+# Shells start what runs in the background with SIGINT ignored, and so would be the programs that are tried here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
