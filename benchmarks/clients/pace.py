@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import sys
 import time
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import cast
 
 import msgspec
@@ -64,6 +67,20 @@ class Connection(asyncio.Protocol):
         self._received = received[start:]
 
 
+@asynccontextmanager
+async def ticking(interval_secs: float) -> AsyncIterator[asyncio.Event]:
+    """An event that is set at each interval, by the system's timer: the event loop's own counts whole milliseconds."""
+    ticked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGALRM, ticked.set)
+    signal.setitimer(signal.ITIMER_REAL, interval_secs, interval_secs)
+    try:
+        yield ticked
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        loop.remove_signal_handler(signal.SIGALRM)
+
+
 async def drive(job: Job) -> Latency:
     """Do the job. Raises LoadFailed when answers are missing."""
     loop = asyncio.get_running_loop()
@@ -73,14 +90,18 @@ async def drive(job: Job) -> Latency:
         _, connection = await loop.create_connection(lambda: Connection(taken_secs), HOST, job.port)
         connections.append(connection)
     requests = [_request(job.keys) for _ in range(DIFFERENT)]
-    started_at, sent, tick = time.perf_counter(), 0, 0
-    while tick * TICK_SECS < job.seconds:
-        due_at = started_at + tick * TICK_SECS
-        await asyncio.sleep(max(due_at - time.perf_counter(), 0.0))
-        for _ in range(round(job.rate * (tick + 1) * TICK_SECS) - sent):
-            connections[sent % job.connections].send(requests[sent % DIFFERENT], due_at)
-            sent += 1
-        tick += 1
+    sent, tick = 0, 0
+    async with ticking(TICK_SECS) as ticked:
+        started_at = time.perf_counter()
+        while tick * TICK_SECS < job.seconds:
+            due_at = started_at + tick * TICK_SECS
+            while time.perf_counter() < due_at:
+                ticked.clear()
+                await ticked.wait()
+            for _ in range(round(job.rate * (tick + 1) * TICK_SECS) - sent):
+                connections[sent % job.connections].send(requests[sent % DIFFERENT], due_at)
+                sent += 1
+            tick += 1
     deadline = time.perf_counter() + DRAIN_SECS_MAX
     while len(taken_secs) < sent and time.perf_counter() < deadline:
         await asyncio.sleep(TICK_SECS)
