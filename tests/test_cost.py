@@ -39,7 +39,7 @@ BUDGETS = {
     "list.rpush": (228, 50),
     "set.add": (162, 35),
     "sortedset.zadd": (176, 35),
-    "queue.publish": (268, 61),
+    "queue.publish": (252, 51),
     "stream.publish": (260, 53),
     "pubsub.publish": (187, 35),
 }

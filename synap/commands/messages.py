@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 import msgspec
 
 from synap.clock import Millis
 from synap.commands.state import State
-from synap.commands.types import UNSET, Json, Key, Payload, Result, Unset, check_either
+from synap.commands.types import UNSET, Json, Key, Payload, Result, Unset
 from synap.engines.queue_message import NO_HEADERS, Message
 from synap.engines.queues import Queue
 from synap.errors import MessageNotFound, QueueNotFound
@@ -18,6 +19,7 @@ MessageId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Headers = dict[str, Json]
 
 NULL = Json(b"null")
+D = TypeVar("D")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -34,7 +36,8 @@ class Body(Payload):
     message_base64: bytes | Unset = UNSET
 
     def __post_init__(self) -> None:
-        check_either(self.message, self.message_base64, "message or message_base64")
+        if (self.message is UNSET) == (self.message_base64 is UNSET):
+            raise ValueError("expected either message or message_base64")
 
     def content(self) -> tuple[bytes, bool]:
         """The bytes to keep, and whether they are JSON."""
@@ -62,9 +65,9 @@ class Delivery(Result):
     message_base64: bytes | Unset = UNSET
 
 
-def described(queue: Queue, message: Message) -> Delivery:
-    """A message as clients see it."""
-    return Delivery(
+def described(queue: Queue, message: Message, form: Callable[..., D] = Delivery) -> D:  # type: ignore[assignment]
+    """A message as clients see it, in a form that begins with the fields of a `Delivery`."""
+    return form(
         queue.message_id(message),
         Json(message.body) if message.is_json else NULL,
         message.priority,

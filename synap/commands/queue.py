@@ -167,7 +167,7 @@ def publish(state: State, payload: Publish, now: Millis) -> Published:
     elif payload.dedup_id is not None and (first := queue.duplicate_of(payload.dedup_id, now)) is not None:
         message_id, seq = first
         return unchanged(Published(message_id, queue.position(seq), seq, True))
-    if queue.is_full:
+    if queue.room == 0:
         raise QueueFull(
             f"queue {queue.name[:100]!r} holds {queue.depth + queue.delayed} messages, as many as it may",
             queue=queue.name,
@@ -180,11 +180,11 @@ def publish(state: State, payload: Publish, now: Millis) -> Published:
         priority=payload.priority,
         headers=encoded_headers(payload.headers),
         now=now,
-        delay_ms=round(payload.delay_secs * 1000),
+        delay_ms=round(payload.delay_secs * 1000) if payload.delay_secs else 0,
         ttl_ms=None if payload.ttl is None else expires_at(payload.ttl, 0),
         dedup_id=payload.dedup_id,
     )
-    return Published(queue.message_id(message), queue.position(message.seq), message.seq, False)
+    return Published(queue.message_id(message), queue.place(message), message.seq, False)
 
 
 class Peek(Payload):

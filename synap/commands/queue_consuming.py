@@ -107,10 +107,9 @@ def consume(state: State, payload: Consume, now: Millis) -> Consumed:
     queue = existing_queue(state, payload.queue, now)
     leased = queue.lease(payload.max_messages or 1, payload.leased_until(queue, now), payload.consumer_id)
     if leased:
-        deliveries = [described(queue, message) for message in leased]
-        if payload.max_messages is not None:
-            return Consumed(messages=deliveries)
-        return Consumed(**msgspec.structs.asdict(deliveries[0]))
+        if payload.max_messages is None:
+            return described(queue, leased[0], Consumed)
+        return Consumed(messages=[described(queue, message) for message in leased])
     nothing = Consumed(**_NOTHING) if payload.max_messages is None else Consumed(messages=[])
     if not payload.timeout:
         return unchanged(nothing)

@@ -113,7 +113,9 @@ class Agenda:
     def unschedule(self, count: int = 1) -> None:
         """As many moments have passed, or will not come."""
         self._live = live = self._live - count
-        if not live or len(self._moments) > STALE_MOMENT_FACTOR * live + STALE_MOMENT_SLACK:
+        if not live:
+            self._clear()
+        elif len(self._moments) > STALE_MOMENT_FACTOR * live + STALE_MOMENT_SLACK:
             self._drop_stale()
 
     def pop(self) -> Moment:
@@ -157,13 +159,15 @@ class Agenda:
     def _drop_stale(self) -> None:
         """Drop the moments that no longer matter once they are many, and those held twice."""
         held = len(self._moments)
-        if not self._live:
-            self._ledger.bin.throw(self._moments, held)
-            self._moments = []
-            self.next_due = math.inf
-            self._ledger.forget(self._serial)
-        else:
-            self._moments = list(dict.fromkeys(filter(self._is_live(), self._moments)))
-            heapq.heapify(self._moments)
-            self.next_due = self._moments[0][0] if self._moments else math.inf
+        self._moments = list(dict.fromkeys(filter(self._is_live(), self._moments)))
+        heapq.heapify(self._moments)
+        self.next_due = self._moments[0][0] if self._moments else math.inf
         self._ledger.moment_bytes -= _MOMENT_BYTES * (held - len(self._moments))
+
+    def _clear(self) -> None:
+        """Drop all moments: none matters any more."""
+        moments, self._moments = self._moments, []
+        self._ledger.bin.throw(moments, len(moments))
+        self._ledger.moment_bytes -= _MOMENT_BYTES * len(moments)
+        self._ledger.forget(self._serial)
+        self.next_due = math.inf

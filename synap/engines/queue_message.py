@@ -18,8 +18,9 @@ DEATH_REASON, DEATH_AT = "x-death-reason", "x-death-at"
 Stage = Literal["ready", "delayed", "leased", "dead"]
 Reason = Literal["delivery_limit", "expired", "rejected"]
 
-# Measured on CPython 3.11 at a million messages: the object, its numbers, its slots in the table and in the line.
-_MESSAGE_BYTES = 235
+# Measured on CPython 3.11 at a million messages: the object, its numbers, its slots in the table and in the line; and
+# the head of its content.
+_MESSAGE_BYTES = 235 + json_bytes(b"")
 # Numbers stay text: only where a value ends is of interest, and very long integers are refused.
 _DECODER = json.JSONDecoder(parse_float=str, parse_int=str)
 # What stands between the names and values of JSON that is known to be valid.
@@ -60,8 +61,8 @@ class Message(msgspec.Struct, eq=False, gc=False):
     @property
     def used_bytes(self) -> int:
         """Estimated memory."""
-        headers_bytes = 0 if self.headers is NO_HEADERS else json_bytes(self.headers)
-        return _MESSAGE_BYTES + json_bytes(self.body) + headers_bytes
+        used_bytes = _MESSAGE_BYTES + len(self.body)
+        return used_bytes if self.headers is NO_HEADERS else used_bytes + json_bytes(self.headers)
 
 
 def with_death(headers: bytes, reason: Reason, at: Millis) -> bytes:

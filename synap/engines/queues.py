@@ -74,7 +74,7 @@ class Queues:
     def find(self, name: str, now: Millis) -> Queue | None:
         """The queue as it is at `now`; None when there is none."""
         queue = self._queues.get(name)
-        if queue is not None and queue.next_due <= now:
+        if queue is not None and queue.agenda.next_due <= now:
             queue.come_to(now)
         return queue
 
@@ -183,8 +183,9 @@ class Queue:
         self._duplicates = Duplicates(ledger)
         self._holders = Holders(name, ledger)
         self._ledger = ledger
-        self._agenda = Agenda(serial, ledger, self._is_live)
+        self.agenda = Agenda(serial, ledger, self._is_live)
         self._id_prefix = f"msg_{serial:x}_"
+        self._topic = Queue, name
         ledger.content_bytes += self._own_bytes
 
     # Publishing
@@ -194,11 +195,6 @@ class Queue:
         """How many more messages it takes; None when there is no limit. Those that come back are always taken."""
         max_depth = self.config.max_depth
         return None if max_depth is None else max(max_depth - self.depth - self.delayed, 0)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether it takes no new messages."""
-        return self.room == 0
 
     def message_id(self, message: Message) -> str:
         """What clients call the message."""
@@ -227,7 +223,10 @@ class Queue:
         """
         ready_at = now + delay_ms
         message = self._add(body, is_json, priority, headers, now, self._expiry(ready_at, ttl_ms))
-        self._line_up(message, now, ready_at)
+        if delay_ms:
+            self._enter(message, "delayed", ready_at)
+        else:
+            self._enter(message, "ready")
         self.published_total += 1
         if dedup_id is not None:
             self.remember(dedup_id, message.seq, remembered_until(now))
@@ -238,9 +237,11 @@ class Queue:
     def position(self, seq: int) -> int | None:
         """When it is this message's turn: 1 is the next to be leased; None unless it is ready."""
         message = self._messages.get(seq)
-        if message is None or message.state != "ready":
-            return None
-        return self._ready.place(message.priority, seq)
+        return None if message is None else self.place(message)
+
+    def place(self, message: Message) -> int | None:
+        """The same for a message that is at hand."""
+        return self._ready.place(message.priority, message.seq) if message.state == "ready" else None
 
     def peek(self, count: int) -> list[Message]:
         """The next `count` messages to be leased."""
@@ -261,19 +262,21 @@ class Queue:
         self._messages, self._message_bytes = leased, sum(message.used_bytes for message in leased.values())
         self._ledger.content_bytes += self._message_bytes
         self.depth = self.delayed = 0
-        self._agenda.unschedule(self._agenda.live - self.in_flight - (self._duplicates.next_due is not None))
+        self.agenda.unschedule(self.agenda.live - self.in_flight - (self._duplicates.next_due is not None))
         return count
 
     # Delivering
 
     def lease(self, count: int, deadline: Millis, holder: str | None) -> list[Message]:
         """Hand out up to `count` messages until `deadline`, which is ahead."""
-        leased = self.peek(count)
+        leased = [self._messages[seq] for seq in self._ready.take(count)]
         for message in leased:
-            self._leave(message)
+            if message.expires_at is not None:
+                self.agenda.unschedule()
             message.deliveries += 1
             message.holder = holder
             self._enter(message, "leased", deadline)
+        self.depth -= len(leased)
         self.consumed_total += len(leased)
         return leased
 
@@ -294,15 +297,15 @@ class Queue:
 
     def ack(self, message: Message) -> None:
         """A leased message is done with."""
-        self._leave(message)
+        self._end_lease(message)
         self._forget(message)
         self.acked_total += 1
 
     def extend(self, message: Message, deadline: Millis) -> None:
         """Let the lease of a leased message run until `deadline`, which is ahead."""
-        self._agenda.unschedule()
+        self.agenda.unschedule()
         message.due = deadline
-        self._agenda.schedule(deadline, message.seq)
+        self.agenda.schedule(deadline, message.seq)
 
     def give_back(self, message: Message, now: Millis, delay_ms: Millis | None) -> Outcome:
         """The delivery of a leased message has failed; it rests for `delay_ms`, None: as the retry policy says."""
@@ -366,9 +369,9 @@ class Queue:
         self.depth += count
         if expires_at is not None:
             for seq in range(first, first + count):
-                self._agenda.schedule(expires_at, seq)
+                self.agenda.schedule(expires_at, seq)
         if count:
-            self._ledger.note((Queue, self.name))
+            self._ledger.note(self._topic)
         return count
 
     def purge_dead(self) -> int:
@@ -381,14 +384,9 @@ class Queue:
 
     # For Queues
 
-    @property
-    def next_due(self) -> float:
-        """Time changes nothing before this; it may then."""
-        return self._agenda.next_due
-
     def come_to(self, now: Millis, limit: int | None = None) -> int:
         """Let happen up to `limit` (default all) changes that time brings until `now`; returns how many."""
-        agenda = self._agenda
+        agenda = self.agenda
         coming = agenda.pop_all(now) if limit is None else []
         self._ready.gather()
         changes = 0
@@ -410,8 +408,8 @@ class Queue:
         self._holders.clear()
         self._duplicates.throw()
         self._ledger.content_bytes -= self._own_bytes
-        self._agenda.unschedule(self._agenda.live)
-        self._ledger.note((Queue, self.name))
+        self.agenda.unschedule(self.agenda.live)
+        self._ledger.note(self._topic)
 
     def rows(self) -> Iterator[tuple[Row, int]]:
         """Rows of a dump, and about how much memory each takes."""
@@ -440,7 +438,7 @@ class Queue:
     def remember(self, dedup_id: str, seq: int, until: Millis) -> None:
         """Recognise duplicates of a message until then."""
         if self._duplicates.next_due is None:
-            self._agenda.schedule(until, _DEDUP)
+            self.agenda.schedule(until, _DEDUP)
         self._duplicates.add(dedup_id, seq, until)
 
     # Changing state
@@ -456,9 +454,9 @@ class Queue:
         """It is `at`, when time changes a message."""
         if seq == _DEDUP:
             self._duplicates.forget_oldest()
-            self._agenda.unschedule()
+            self.agenda.unschedule()
             if self._duplicates.next_due is not None:
-                self._agenda.schedule(self._duplicates.next_due, _DEDUP)
+                self.agenda.schedule(self._duplicates.next_due, _DEDUP)
             return
         message = self._messages[seq]
         if message.state == "leased":
@@ -473,10 +471,12 @@ class Queue:
     def _enter(self, message: Message, state: Stage, due: Millis | None = None) -> None:
         """Give a state to a message that has left its last one."""
         message.state, message.due = state, due
+        at = message.changes_at if state == "delayed" else due
         if state == "ready":
             self.depth += 1
             self._ready.add(message.priority, message.seq)
-            self._ledger.note((Queue, self.name))
+            self._ledger.note(self._topic)
+            at = message.expires_at
         elif state == "delayed":
             self.delayed += 1
         else:
@@ -485,30 +485,28 @@ class Queue:
                 # The messages of a holder share the text of its name.
                 message.holder = sys.intern(message.holder)
                 self._holders.add(message.holder, message.seq)
-        at = message.changes_at
         if at is not None:
-            self._agenda.schedule(at, message.seq)
+            self.agenda.schedule(at, message.seq)
 
     def _leave(self, message: Message) -> None:
         """Take a message out of its state."""
-        if message.state == "ready":
-            self.depth -= 1
-            self._ready.remove(message.priority, message.seq)
+        if message.state == "leased":
+            self._end_lease(message)
         elif message.state == "delayed":
             self.delayed -= 1
+            self.agenda.unschedule()
         else:
-            self.in_flight -= 1
-            if message.holder is not None:
-                self._holders.remove(message.holder, message.seq)
-                message.holder = None
-        if message.changes_at is not None:
-            self._agenda.unschedule()
+            self.depth -= 1
+            self._ready.remove(message.priority, message.seq)
+            if message.expires_at is not None:
+                self.agenda.unschedule()
 
-    def _line_up(self, message: Message, now: Millis, ready_at: Millis) -> None:
-        if ready_at > now:
-            self._enter(message, "delayed", ready_at)
-        else:
-            self._enter(message, "ready")
+    def _end_lease(self, message: Message) -> None:
+        self.in_flight -= 1
+        if message.holder is not None:
+            self._holders.remove(message.holder, message.seq)
+            message.holder = None
+        self.agenda.unschedule()
 
     def _fail(self, message: Message, at: Millis, delay_ms: Millis | None) -> Outcome:
         """End a lease in vain."""
@@ -519,7 +517,10 @@ class Queue:
         if config.max_retries and message.deliveries > config.max_retries:
             return self._die(message, "delivery_limit", at)
         rest_ms = config.retry.delay_ms(message.deliveries) if delay_ms is None else delay_ms
-        self._line_up(message, at, at + rest_ms)
+        if rest_ms > 0:
+            self._enter(message, "delayed", at + rest_ms)
+        else:
+            self._enter(message, "ready")
         return "requeued"
 
     def _die(self, message: Message, reason: Reason, at: Millis) -> Outcome:
@@ -549,8 +550,8 @@ class Queue:
         self, body: bytes, is_json: bool, priority: int, headers: bytes, now: Millis, expires_at: Millis | None
     ) -> Message:
         """A new message that is in no state yet."""
-        self._last_seq += 1
-        message = Message(self._last_seq, priority, body, is_json, headers, now, expires_at)
+        self._last_seq = seq = self._last_seq + 1
+        message = Message(seq, priority, body, is_json, headers, now, expires_at)
         self._keep(message)
         return message
 
@@ -591,10 +592,9 @@ class Queue:
 
     def _named(self, message_id: str, messages: dict[int, Message]) -> Message | None:
         """The one of `messages` that goes by this id, letter for letter."""
-        if not message_id.startswith(self._id_prefix):
-            return None
         try:
-            message = messages.get(int(message_id[len(self._id_prefix) :], 16))
+            seq = int(message_id[len(self._id_prefix) :], 16)
         except ValueError:
             return None
-        return message if message is not None and self.message_id(message) == message_id else None
+        message = messages.get(seq)
+        return message if message is not None and f"{self._id_prefix}{seq:x}" == message_id else None
