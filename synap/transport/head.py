@@ -39,7 +39,17 @@ REMEMBERED_BYTES_MAX = 2 * 1024
 class Head:
     """What is needed of a request's head."""
 
-    __slots__ = ("ack", "answer", "body_bytes", "comes_again", "idempotency_key", "identity", "raw", "trace")
+    __slots__ = (
+        "ack",
+        "answer",
+        "body_bytes",
+        "comes_again",
+        "idempotency_key",
+        "identity",
+        "raw",
+        "raw_bytes",
+        "trace",
+    )
 
     def __init__(
         self,
@@ -50,6 +60,7 @@ class Head:
         identity: Identity | None,
     ) -> None:
         self.raw = raw
+        self.raw_bytes = len(raw)
         self.body_bytes = body_bytes
         self.answer = answer
         """What answers a body under this head."""

@@ -260,7 +260,7 @@ class LaneConnection(asyncio.Protocol):
         while at < size:
             head = self._head
             if head is not None and data.startswith(head.raw, at):
-                body_at = at + len(head.raw)
+                body_at = at + head.raw_bytes
             else:
                 body_at = data.find(HEAD_END, at) + _HEAD_END_BYTES
                 if body_at < _HEAD_END_BYTES and may_become_head(data, at) and size - at <= HEAD_BYTES_MAX:
@@ -273,14 +273,13 @@ class LaneConnection(asyncio.Protocol):
                     break
                 head = known
                 self._head = known if known.comes_again else None
+                if head.identity is not self.caller.identity or head.trace is not self.caller.trace:
+                    self.caller = lane.guard.caller(head.identity, self.peer, head.trace)
             stop = body_at + head.body_bytes
             if stop > size:
                 self._keep(data[at:], stop - at, 0 if at else begun_second)
                 break
-            caller = self.caller
-            if head.identity is not caller.identity or head.trace is not caller.trace:
-                caller = self.caller = lane.guard.caller(head.identity, self.peer, head.trace)
-            answer = head.answer
+            answer, caller = head.answer, self.caller
             try:
                 reply = answer(data[body_at:stop], head.idempotency_key, head.ack, caller)
                 if caller.bucket is not None:
