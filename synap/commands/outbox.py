@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
+import msgspec
 import orjson
 
 from synap.engines.pubsub import Message, PubSub
@@ -21,8 +21,7 @@ Policy = Literal["drop_oldest", "drop_newest", "disconnect"]
 GAP_TOPICS_MAX = 1_000
 
 
-@dataclass(slots=True, eq=False)
-class Push:
+class Push(msgspec.Struct, eq=False, gc=False):
     """Something a client did not ask for just now. Connections share it."""
 
     kind: str
@@ -67,7 +66,7 @@ class MessageFrames:
             message.seq,
             message.timestamp,
         )
-        return Push("message", body, message.seq, topic=message.topic)
+        return Push("message", body, message.seq, 0, message.topic)
 
 
 class Outbox:
@@ -104,13 +103,14 @@ class Outbox:
         if self.overflowed:
             return False
         frame = self._frames.frame(message, pattern)
+        size = len(frame.body)
         if not self._queue:
             self._wake()
-        if self._messages and not self._has_room(frame) and not self._make_room(message, frame, pattern):
+        if self._messages and not self._has_room(size) and not self._make_room(message, size, pattern):
             return False
         self._queue.append(frame)
         self._messages += 1
-        self._bytes += len(frame.body)
+        self._bytes += size
         return True
 
     @property
@@ -131,7 +131,7 @@ class Outbox:
     def drain(self, bytes_max: int) -> list[Push]:
         """Take out what is to be sent next, up to about `bytes_max` bytes."""
         if self._bytes <= bytes_max and self._messages == len(self._queue):  # all of it, and no gaps
-            pushes = cast(list[Push], list(self._queue))
+            pushes: list[Push] = list(self._queue)  # type: ignore[arg-type]
             self._queue.clear()
             self._messages = self._bytes = 0
             return pushes
@@ -159,10 +159,10 @@ class Outbox:
         """Whether there is something to send, be it a gap."""
         return bool(self._queue)
 
-    def _has_room(self, frame: Push) -> bool:
-        return self._messages < self._messages_max and self._bytes + len(frame.body) <= self._bytes_max
+    def _has_room(self, size: int) -> bool:
+        return self._messages < self._messages_max and self._bytes + size <= self._bytes_max
 
-    def _make_room(self, message: Message, frame: Push, pattern: str) -> bool:
+    def _make_room(self, message: Message, size: int, pattern: str) -> bool:
         policy = self.policies.get(pattern, self.policy)
         if policy == "disconnect":
             self.overflowed = True
@@ -173,7 +173,7 @@ class Outbox:
             self._gap_at_end().add(message.topic)
             self.dropped += 1
             return False
-        while self._messages and not self._has_room(frame):
+        while self._messages and not self._has_room(size):
             self._drop_oldest()
         return True
 

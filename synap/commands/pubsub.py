@@ -13,7 +13,7 @@ from synap.commands.session import Session
 from synap.commands.state import State
 from synap.commands.table import NoPayload, command
 from synap.commands.types import UNSET, Json, Key, Payload, Result, Unset
-from synap.engines.topic_trie import NAME_BYTES_MAX, TopicTrie, check_name, has_wildcards, matches
+from synap.engines.topic_trie import LEVELS_MAX, NAME_BYTES_MAX, TopicTrie, check_name, has_wildcards, matches
 from synap.errors import PayloadTooLarge
 
 NULL = b"null"
@@ -24,6 +24,8 @@ PATTERNS_MAX = 10_000
 
 
 def _check_name(name: str) -> None:
+    if len(name) < LEVELS_MAX:  # too few characters to break either bound
+        return
     try:
         check_name(name)
     except ValueError as error:
@@ -51,8 +53,10 @@ class Publish(Payload):
 
     def body(self) -> bytes:
         """The message as it is sent on."""
-        given = self.payload if self.message is UNSET else self.message
-        return bytes(self.data if given is UNSET else given)  # type: ignore[arg-type]
+        given = self.message
+        if given is UNSET:
+            given = self.data if self.payload is UNSET else self.payload
+        return bytes(given)  # type: ignore[arg-type]
 
 
 class Published(Result):

@@ -25,8 +25,9 @@ from array import array
 from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol, cast
+
+import msgspec
 
 from synap.clock import Millis
 from synap.engines.topic_trie import TopicTrie, has_wildcards
@@ -43,12 +44,11 @@ GONE_SEQS_MAX = 500_000
 """Messages no longer in the history whose seq is remembered, over all topics: 9 MB, 60 MB at worst."""
 
 # Measured on CPython 3.11: the message, its numbers, the headers of two byte strings, its places in the history.
-MESSAGE_OVERHEAD_BYTES = 400
+MESSAGE_OVERHEAD_BYTES = 384
 _NO_SEQS = array("q")
 
 
-@dataclass(slots=True)
-class Message:
+class Message(msgspec.Struct, gc=False):
     """What was published. Not to be changed: history and subscribers share it."""
 
     seq: int
@@ -76,16 +76,6 @@ class Subscriber(Protocol):
         """Accept a message that `pattern` matches. False: it, or an older one, was dropped, for want of room or because
         the subscriber is closing. May unsubscribe; must not raise and must not publish.
         """
-
-
-class Published(NamedTuple):
-    """What became of a message."""
-
-    message: Message
-    notified: int
-    """Subscribers that took it and dropped nothing."""
-    matched: int
-    """Subscribers with a pattern that matches."""
 
 
 class Missed(NamedTuple):
@@ -177,22 +167,30 @@ class PubSub:
 
     # Publishing
 
-    def publish(self, topic: str, body: bytes, metadata: bytes, now: Millis) -> Published:
-        """Give a message to all whose patterns match, in the order of these subscriptions, and keep it for a while."""
-        self.published_total += 1
+    def publish(self, topic: str, body: bytes, metadata: bytes, now: Millis) -> tuple[Message, int, int]:
+        """Give a message to all whose patterns match, in the order of these subscriptions, and keep it for a while.
+
+        Returns it with the number of subscribers that took it and dropped nothing, and of those whose patterns match.
+        """
+        self.published_total = seq = self.published_total + 1
         used = self._use(topic)
         # The topic's own copy of its name: the caller's would be one more for each message kept.
-        message = Message(self.published_total, used.name, body, metadata, now, used.published_total + 1, self.epoch)
-        self._keep(used, message)
+        message = Message(seq, used.name, body, metadata, now, used.append(seq), self.epoch)
+        self._history[seq] = message
+        self.history_bytes += _size(message)
+        if used.kept > self._history_max or self.history_bytes > self._history_bytes_max:
+            self._shorten_history(used)
         matched = self._subscriptions.match(topic)
-        notified = 0
+        dropped = 0
         for subscriber, pattern in matched.items():
-            notified += subscriber.take(message, pattern)
+            if not subscriber.take(message, pattern):
+                dropped += 1
+        self.dropped_total += dropped
+        notified = len(matched) - dropped
+        self.delivered_total += notified
         if self.on_publish is not None:
             self.on_publish(topic, body, metadata)
-        self.delivered_total += notified
-        self.dropped_total += len(matched) - notified
-        return Published(message, notified, len(matched))
+        return message, notified, len(matched)
 
     def missed(self, patterns: Sequence[str], last_seq: int, messages_max: int = sys.maxsize) -> Missed:
         """What was published to matching topics after `last_seq`, each message once; the newest `messages_max` of them.
@@ -241,13 +239,11 @@ class PubSub:
     def _use(self, name: str) -> _Topic:
         """The topic that is being published to."""
         order = self._held if name in self._held else self._idle
-        topic = order.get(name)
-        if topic is None:
-            topic = order[name] = _Topic(name)
-            self._forget_surplus()
-        else:
+        if name in order:
             order.move_to_end(name)
-        topic.used_at_seq = self.published_total
+            return order[name]
+        topic = order[name] = _Topic(name)
+        self._forget_surplus()
         return topic
 
     def _hold(self, name: str) -> None:
@@ -303,10 +299,8 @@ class PubSub:
 
     # The history
 
-    def _keep(self, topic: _Topic, message: Message) -> None:
-        topic.append(message.seq)
-        self._history[message.seq] = message
-        self.history_bytes += _size(message)
+    def _shorten_history(self, topic: _Topic) -> None:
+        """Keep to the bounds after one message more in a topic."""
         if topic.kept > self._history_max:
             self._drop_oldest(topic)
         while self.history_bytes > self._history_bytes_max:
@@ -354,15 +348,16 @@ class _Topic:
         self.forgotten_seq = 0
         """The newest seq that is not remembered."""
 
-    def append(self, seq: int) -> None:
-        """Take note of a message that is in the history."""
-        self.published_total += 1
-        self.first_seq = self.first_seq or seq
-        self.last_seq = seq
-        if self.seqs is _NO_SEQS:
+    def append(self, seq: int) -> int:
+        """Take note of a message that goes into the history; returns its number within the topic."""
+        if not self.published_total:
+            self.first_seq = seq
             self.seqs = array("q")
+        self.last_seq = self.used_at_seq = seq
         self.seqs.append(seq)
         self.kept += 1
+        self.published_total = index = self.published_total + 1
+        return index
 
     def kept_seqs(self) -> array[int]:
         """The seqs of the messages in the history."""

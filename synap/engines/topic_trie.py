@@ -98,20 +98,9 @@ class TopicTrie(Generic[T]):
     def match(self, topic: str) -> dict[T, str]:
         """The items the topic leads to, each with the pattern it is found under."""
         literal = self._literal.get(topic)
-        nodes = self._reached(topic) if self._root.children else []
-        if not nodes:
-            return dict.fromkeys(literal, topic) if literal else {}
-        if literal is None and len(nodes) == 1:
-            return dict.fromkeys(nodes[0].items, nodes[0].pattern)
-        additions = [(serial, item, topic) for item, serial in literal.items()] if literal else []
-        for node in nodes:
-            additions += [(serial, item, node.pattern) for item, serial in node.items.items()]
-        # Serial numbers differ, so items are never compared. Each node's are in order, which makes the sort a merge.
-        additions.sort()
-        found: dict[T, str] = {}
-        for _, item, pattern in additions:
-            found.setdefault(item, pattern)
-        return found
+        if self._root.children and (nodes := self._reached(topic)):
+            return _merged(topic, literal, nodes)
+        return dict.fromkeys(literal, topic) if literal else {}
 
     def _reached(self, topic: str) -> list[_Node[T]]:
         """The nodes with items that all levels of the topic lead to."""
@@ -159,3 +148,18 @@ def _enter(node: _Node[T] | None, active: dict[_Node[T], None]) -> None:
     while node is not None:
         active[node] = None
         node = node.children.get(_MANY)
+
+
+def _merged(topic: str, literal: dict[T, int] | None, nodes: list[_Node[T]]) -> dict[T, str]:
+    """The items of all nodes and those of just this topic, each with the pattern it was added with first."""
+    if literal is None and len(nodes) == 1:
+        return dict.fromkeys(nodes[0].items, nodes[0].pattern)
+    additions = [(serial, item, topic) for item, serial in literal.items()] if literal else []
+    for node in nodes:
+        additions += [(serial, item, node.pattern) for item, serial in node.items.items()]
+    # Serial numbers differ, so items are never compared. Each node's are in order, which makes the sort a merge.
+    additions.sort()
+    found: dict[T, str] = {}
+    for _, item, pattern in additions:
+        found.setdefault(item, pattern)
+    return found

@@ -114,10 +114,10 @@ class EventSource(Client):
 
     async def _reach(self) -> bool:
         """Wait until what is told is in the journal; says whether it is. Messages do not wait for a full disk."""
-        lsn = self.live.lsn
+        lsn = self.live.state.lsn
         while True:
             try:
-                await self.live.committer.reach(self.live.default_ack, lsn)
+                await self.live.committer.reach(self.live.dispatcher.default_ack, lsn)
                 return True
             except (AckTimeout, DiskFull):
                 if self._is_over or not self.feeds:

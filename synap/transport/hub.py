@@ -45,7 +45,8 @@ class Hub:
     def wake(self, sleeper: Sleeper) -> None:
         """Have `sleeper.advance` called when this tick is over."""
         self._woken[sleeper] = None
-        self._join()
+        if not self._has_joined:
+            self._join()
 
     def advance(self) -> None:
         """The tick is over."""
@@ -65,9 +66,9 @@ class Hub:
 
     def _note(self, topic: Topic) -> None:
         self._topics[topic] = None
-        self._join()
+        if not self._has_joined:
+            self._join()
 
     def _join(self) -> None:
-        if not self._has_joined:
-            self._has_joined = True
-            self._committer.join(self)
+        self._has_joined = True
+        self._committer.join(self)

@@ -63,16 +63,6 @@ class Live:
         self._outbox_bytes = outbox_bytes
         self._policy: Policy = policy
 
-    @property
-    def default_ack(self) -> int:
-        """How far what is pushed must be in the journal."""
-        return self.dispatcher.default_ack
-
-    @property
-    def lsn(self) -> int:
-        """Of the last change."""
-        return self.state.lsn
-
     def now(self) -> Millis:
         """The moment at which commands of this tick run."""
         return self.dispatcher.now()

@@ -16,6 +16,7 @@ import asyncio
 import logging
 import struct
 from contextlib import suppress
+from functools import partial
 from typing import cast
 
 import msgspec
@@ -166,7 +167,7 @@ class SocketClient(Client):
     """One WebSocket, and what it is subscribed to."""
 
     def __init__(self, live: Live, socket: web.WebSocketResponse, connection: HandedOver) -> None:
-        super().__init__(live.name(), live.line, live.outbox(self._wake))
+        super().__init__(live.name(), live.line, live.outbox(partial(live.hub.wake, self)))
         self._live = live
         self._socket = socket
         self._connection = connection
@@ -257,13 +258,16 @@ class SocketClient(Client):
         self._in_a_row = 0
         if self._connection.is_closing() or self._socket.closed:
             return
-        self._owed.send()
-        if len(self._owed) < OWED_MAX and not self._connection.writing_paused:
+        owed = len(self._owed)
+        if owed:
+            self._owed.send()
+            owed = len(self._owed)
+        if owed < OWED_MAX and not self._connection.writing_paused:
             self._readable.set()
         if self._settled is not None:
-            if not self._owed:
+            if not owed:
                 self._settled.set()
-        elif (self._due or self.outbox) and len(self._owed) < PUSHED_BEHIND_MAX:
+        elif (self._due or self.outbox) and owed < PUSHED_BEHIND_MAX:
             self._push()
 
     def notice(self, topic: Topic) -> None:
@@ -276,8 +280,14 @@ class SocketClient(Client):
         if self._connection.writing_paused:
             return
         messages = self.outbox.drain(PUSHED_BYTES_MAX // 2)  # leaves something for the feeds
-        budget = PUSHED_BYTES_MAX - sum(len(push.body) for push in messages)
         self._owe_pushed(messages, is_kept=False)
+        if self._due:
+            self._push_from_feeds(PUSHED_BYTES_MAX - sum(len(push.body) for push in messages))
+        if self._due or self.outbox:
+            self._wake()
+
+    def _push_from_feeds(self, budget: int) -> None:
+        """Push about `budget` bytes of what feeds have."""
         events: list[Push] = []
         for feed in list(self._due):
             if budget <= 0:
@@ -294,14 +304,15 @@ class SocketClient(Client):
             if feed.ended:
                 self.close(feed.topic)
         self._owe_pushed(events, is_kept=True)
-        if self._due or self.outbox:
-            self._wake()
 
     def _owe_pushed(self, pushes: list[Push], *, is_kept: bool) -> None:
         if pushes:
-            frame_of = _binary_frame if self._is_binary else _text_frame
-            frames = b"".join([frame_of(push) for push in pushes])
-            if not self._owed.push(frames, self._live.lsn, self._live.default_ack, is_kept=is_kept):
+            live = self._live
+            if self._is_binary:
+                frames = b"".join([push.binary_frame or _binary_frame(push) for push in pushes])
+            else:
+                frames = b"".join([push.text_frame or _text_frame(push) for push in pushes])
+            if not self._owed.push(frames, live.state.lsn, live.dispatcher.default_ack, is_kept=is_kept):
                 self._wake()
 
     def _write(self, frames: bytes) -> None:
@@ -458,15 +469,14 @@ class SocketClient(Client):
 
 
 def _text_frame(push: Push) -> bytes:
-    if not push.text_frame:
-        push.text_frame = _frame(_TEXT, push.body)
-    return push.text_frame
+    """Made once, for all connections."""
+    push.text_frame = frame = _frame(_TEXT, push.body)
+    return frame
 
 
 def _binary_frame(push: Push) -> bytes:
-    if not push.binary_frame:
-        push.binary_frame = _frame(_BINARY, packed.from_json(push.body))
-    return push.binary_frame
+    push.binary_frame = frame = _frame(_BINARY, packed.from_json(push.body))
+    return frame
 
 
 def _reply_frame(reply: Reply) -> bytes:
