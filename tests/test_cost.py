@@ -32,15 +32,15 @@ KEYS = 10_000
 
 # Lines and calls of one request on the lane, from its bytes to those of its reply, with the tick that sends it.
 BUDGETS = {
-    "kv.set": (205, 36),
-    "kv.get": (142, 22),
+    "kv.set": (203, 36),
+    "kv.get": (140, 22),
     "kv.incr": (218, 39),
     "hash.set": (218, 43),
     "list.rpush": (228, 50),
     "set.add": (162, 35),
     "sortedset.zadd": (176, 35),
     "queue.publish": (252, 51),
-    "stream.publish": (260, 53),
+    "stream.publish": (224, 41),
     "pubsub.publish": (171, 30),
 }
 PAYLOADS: dict[str, Callable[[int], dict[str, Any]]] = {

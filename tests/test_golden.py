@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from synap.clock import Millis
@@ -65,7 +66,8 @@ def stream_rows(stream: Stream, now: Millis) -> Iterator[Any]:
     """A room, its events and its groups."""
     yield stream.name, stream.serial, stream.keyless_total, picked(stream.retention, RETENTION)
     for log in stream.partitions:
-        yield log.oldest(now), log.next_offset, [event[:EVENT_FIELDS] for event in log.read(0, 10_000, now)]
+        events = map(msgspec.structs.astuple, log.read(0, 10_000, now))
+        yield log.oldest(now), log.next_offset, [event[:EVENT_FIELDS] for event in events]
     for group in stream.group_names():
         yield group, stream.committed(group)
 

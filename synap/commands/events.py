@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated
 
 import msgspec
@@ -46,28 +45,23 @@ class NewEvent(Payload):
     headers: Headers = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_either(self.data, self.data_base64, "data or data_base64")
-        if self.key is not None and self.key_base64 is not None:
-            raise ValueError("expected key or key_base64, not both")
-        if self.key_base64 is not None and len(self.key_base64) > EVENT_KEY_MAX:
-            raise ValueError(f"key_base64: expected at most {EVENT_KEY_MAX} bytes, got {len(self.key_base64)}")
+        if self.data is UNSET or self.data_base64 is not UNSET:
+            check_either(self.data, self.data_base64, "data or data_base64")
+        if self.key_base64 is not None:
+            if self.key is not None:
+                raise ValueError("expected key or key_base64, not both")
+            if len(self.key_base64) > EVENT_KEY_MAX:
+                raise ValueError(f"key_base64: expected at most {EVENT_KEY_MAX} bytes, got {len(self.key_base64)}")
 
-    def key_bytes(self) -> bytes | None:
-        """The key as it is kept."""
-        return self.key_base64 if self.key is None else self.key.encode()
-
-    def append_to(self, stream: Stream, partition: int, now: Millis) -> int:
-        """Add the event to a partition; returns its offset."""
-        return stream.append(
-            partition,
-            self.event_type,
-            bytes(self.data) if self.data is not UNSET else self.data_base64,  # type: ignore[arg-type]
-            is_json=self.data is not UNSET,
-            key=self.key_bytes(),
-            key_is_text=self.key_base64 is None,
-            headers=_encode(self.headers) if self.headers else b"",
-            now=now,
-        )
+    def append_to(self, stream: Stream, partition: int | None, now: Millis) -> tuple[int, int]:
+        """Add the event to a partition, the one where it belongs if None; returns the partition and its offset."""
+        is_json, key = self.data is not UNSET, self.key_base64 if self.key is None else self.key.encode()
+        value: bytes = self.data if is_json else self.data_base64  # type: ignore[assignment]
+        headers = _encode(self.headers) if self.headers else b""
+        if partition is None:
+            partition = stream.partition_for(key)
+        key_is_text = self.key_base64 is None
+        return partition, stream.append(partition, self.event_type, value, now, is_json, key, key_is_text, headers)
 
 
 def existing_room(state: State, name: str) -> Stream:
@@ -121,28 +115,34 @@ class StreamFeed:
         if stream is None or self.ended:
             return []
         pushes: list[Push] = []
-        for partition in list(self._cursors):
-            for push, is_wanted in self._read(stream, partition, now):
-                if is_wanted:
-                    pushes.append(push)
-                bytes_max -= len(push.body)
+        for partition, cursor in list(self._cursors.items()):
+            if cursor < stream.partitions[partition].next_offset:
+                bytes_max = self._read(stream, partition, now, bytes_max, pushes)
                 if bytes_max <= 0:
                     self.is_behind = True
                     self._cursors[partition] = self._cursors.pop(partition)  # the others come first the next time
-                    return pushes
+                    break
         return pushes
 
-    def _read(self, stream: Stream, partition: int, now: Millis) -> Iterator[tuple[Push, bool]]:
-        """What stands in a partition from here on, and whether it was asked for."""
-        log, cursors = stream.partitions[partition], self._cursors
+    def _read(self, stream: Stream, partition: int, now: Millis, bytes_max: int, pushes: list[Push]) -> int:
+        """Add what stands in a partition from here on, as far as it was asked for; returns what `bytes_max` leaves."""
+        log, cursor, types = stream.partitions[partition], self._cursors[partition], self._event_types
         oldest = log.oldest(now)
-        if cursors[partition] < oldest:
-            start, cursors[partition] = cursors[partition], oldest
-            yield self._gap(partition, start, oldest), True
-        while cursors[partition] < log.next_offset:
-            for push in self._state.frames.read(stream, partition, cursors[partition], now):
-                cursors[partition] += 1
-                yield push, self._event_types is None or push.kind in self._event_types
+        if cursor < oldest:
+            gap = self._gap(partition, cursor, oldest)
+            pushes.append(gap)
+            bytes_max -= len(gap.body)
+            cursor = oldest
+        while cursor < log.next_offset and bytes_max > 0:
+            for push in self._state.frames.read(stream, partition, cursor, now):
+                cursor += 1
+                if types is None or push.kind in types:
+                    pushes.append(push)
+                bytes_max -= len(push.body)
+                if bytes_max <= 0:
+                    break
+        self._cursors[partition] = cursor
+        return bytes_max
 
     def _gap(self, partition: int, start: int, stop: int) -> Push:
         gap = {"type": "gap", "room": self.room, "partition": partition, "missed": stop - start}

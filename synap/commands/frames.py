@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 import msgspec
 import orjson
 from cachetools import LRUCache
@@ -14,9 +16,11 @@ from synap.engines.streams import Stream
 
 FRAMES_BYTES_MAX = 16 * 1024 * 1024
 # How far ahead events are rendered: what a slow subscriber does not come to soon would only crowd out others' frames.
-_READ_AT_ONCE = 100
-_PUSH_BYTES = 400
 _READ_AT_ONCE_BYTES = 1024 * 1024
+_BLOCK_EVENTS = 64
+# A block that would grow past this begins anew.
+_BLOCK_BYTES_MAX = 2 * 1024 * 1024
+_PUSH_BYTES = 400
 
 _NULL = Json(b"null")
 _EMPTY = Json(b"{}")
@@ -38,45 +42,76 @@ class StreamEvent(Result):
     key_base64: bytes | Unset = UNSET
 
 
-def described(stream: Stream, partition: int, event: Event) -> StreamEvent:
-    """An event as clients see it."""
-    has_text_key = event.key is not None and event.key_is_text
-    return StreamEvent(
-        partition=partition,
-        offset=event.offset,
-        event_id=stream.event_id(partition, event.offset),
-        event_type=event.event_type,
-        data=Json(event.value) if event.is_json else _NULL,
-        key=event.key.decode() if has_text_key and event.key is not None else None,
-        headers=Json(event.headers) if event.headers else _EMPTY,
-        timestamp=event.timestamp_ns // 1_000_000,
-        data_base64=UNSET if event.is_json else event.value,
-        key_base64=UNSET if event.key is None or event.key_is_text else event.key,
-    )
+def described(stream: Stream, partition: int, events: list[Event]) -> list[StreamEvent]:
+    """Events of a partition as clients see them."""
+    id_prefix = stream.id_prefix(partition)
+    return [
+        StreamEvent(
+            partition,
+            event.offset,
+            id_prefix + hex(event.offset)[2:],
+            event.event_type,
+            Json(event.value) if event.is_json else _NULL,
+            event.key.decode() if event.key is not None and event.key_is_text else None,
+            Json(event.headers) if event.headers else _EMPTY,
+            event.timestamp_ns // 1_000_000,
+            UNSET if event.is_json else event.value,
+            UNSET if event.key is None or event.key_is_text else event.key,
+        )
+        for event in events
+    ]
 
 
 class EventFrames:
-    """Rendered events, kept for a while: what many subscribers of a room get is rendered once. One per server."""
+    """Rendered events, kept for a while: what many subscribers of a room get is rendered once. One per server.
+
+    They are kept in blocks of neighbours, and those that nobody has read for the longest time are dropped first.
+    """
 
     def __init__(self, bytes_max: int = FRAMES_BYTES_MAX) -> None:
-        self._frames: LRUCache[tuple[int, int, int], Push] = LRUCache(bytes_max, getsizeof=_size)
+        self._blocks: LRUCache[tuple[int, int, int], _Block] = LRUCache(bytes_max, getsizeof=attrgetter("size"))
         self._bytes_max = bytes_max
+
+    @property
+    def bytes(self) -> float:
+        """What is kept takes."""
+        return self._blocks.currsize
 
     def read(self, stream: Stream, partition: int, offset: int, now: Millis) -> list[Push]:
         """Pushes for the events from `offset` on, which is one that the log keeps; at least one, not all there are."""
-        frame = self._frames.get((stream.serial, partition, offset))
-        if frame is not None:
-            return [frame]
-        events = stream.partitions[partition].read(offset, _READ_AT_ONCE, now, _READ_AT_ONCE_BYTES)
-        return [self._keep(stream, partition, event) for event in events]
+        key = stream.serial, partition, offset // _BLOCK_EVENTS
+        block = self._blocks.get(key)
+        if block is not None and block.first <= offset < block.first + len(block.pushes):
+            return block.pushes[offset - block.first :]
+        limit = _BLOCK_EVENTS - offset % _BLOCK_EVENTS
+        events = stream.partitions[partition].read(offset, limit, now, _READ_AT_ONCE_BYTES)
+        pushes = _rendered(stream, partition, events)
+        self._keep(key, offset, pushes)
+        return pushes
 
-    def _keep(self, stream: Stream, partition: int, event: Event) -> Push:
-        body = _encode(described(stream, partition, event))
-        body = b'{"type":"event","room":%b,%b' % (orjson.dumps(stream.name), body[1:])
-        push = Push(event.event_type, body, event.offset, partition)
-        if _size(push) <= self._bytes_max:
-            self._frames[stream.serial, partition, event.offset] = push
-        return push
+    def _keep(self, key: tuple[int, int, int], first: int, pushes: list[Push]) -> None:
+        block, size = self._blocks.get(key), sum(map(_size, pushes))
+        if block is not None and first == block.first + len(block.pushes) and block.size + size <= _BLOCK_BYTES_MAX:
+            first, pushes, size = block.first, block.pushes + pushes, block.size + size
+        if size <= self._bytes_max:
+            self._blocks[key] = _Block(first, pushes, size)
+
+
+class _Block(msgspec.Struct, gc=False, eq=False):
+    """Events that follow one another."""
+
+    first: int
+    pushes: list[Push]
+    size: int
+
+
+def _rendered(stream: Stream, partition: int, events: list[Event]) -> list[Push]:
+    opening = b'{"type":"event","room":%b,' % orjson.dumps(stream.name)
+    pushes = []
+    for event in described(stream, partition, events):
+        body = opening + _encode(event)[1:]
+        pushes.append(Push(event.event_type, body, event.offset, partition))
+    return pushes
 
 
 def _size(push: Push) -> int:

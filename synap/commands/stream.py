@@ -138,12 +138,9 @@ def publish(state: State, payload: Publish, now: Millis) -> Published:
                 path="payload.partition",
             )
         stream = state.streams.create(payload.room, 1, state.defaults.retention)
-    partition = payload.partition
-    if partition is None:
-        partition = stream.partition_for(payload.key_bytes())
-    else:
-        check_partition(stream, partition)
-    offset = payload.append_to(stream, partition, now)
+    if payload.partition is not None:
+        check_partition(stream, payload.partition)
+    partition, offset = payload.append_to(stream, payload.partition, now)
     subscribers = len(state.line.watchers((Stream, payload.room)))
     return Published(stream.event_id(partition, offset), offset, partition, subscribers)
 
@@ -166,12 +163,8 @@ class PublishedBatch(Result):
 def publish_batch(state: State, payload: PublishBatch, now: Millis) -> PublishedBatch:
     """Add several events to a room, in one record; a room that is not there is created."""
     stream = state.streams.find(payload.room) or state.streams.create(payload.room, 1, state.defaults.retention)
-    published = PublishedBatch([], [])
-    for event in payload.events:
-        partition = stream.partition_for(event.key_bytes())
-        published.offsets.append(event.append_to(stream, partition, now))
-        published.partitions.append(partition)
-    return published
+    published = [event.append_to(stream, None, now) for event in payload.events]
+    return PublishedBatch([offset for _, offset in published], [partition for partition, _ in published])
 
 
 class History(Payload):
@@ -220,7 +213,7 @@ def history(state: State, payload: History, now: Millis) -> HistoryResult:
     oldest = log.oldest(now)
     is_empty = oldest == log.next_offset
     return HistoryResult(
-        events=[described(stream, payload.partition, event) for event in found],
+        events=described(stream, payload.partition, found),
         oldest_offset=None if is_empty else oldest,
         newest_offset=None if is_empty else log.next_offset - 1,
         next_offset=None if next_offset < (oldest if payload.reverse else 0) else next_offset,

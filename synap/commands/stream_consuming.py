@@ -87,7 +87,7 @@ def consume(state: State, payload: Consume, now: Millis) -> Consumed:
         share = -(-(payload.max_events - len(events)) // (len(indexes) - turn))  # leaves something for those behind
         found = log.read(committed[index], share, now, READ_BYTES_MAX - size) if size < READ_BYTES_MAX else []
         size += sum(len(event.value) for event in found)
-        events += [described(stream, index, event) for event in found]
+        events += described(stream, index, found)
         read_to[index] = found[-1].offset + 1 if found else max(committed[index], oldest)
     lag = stream.lag(payload.group, now) - len(events)
     moved = {index: offset for index, offset in read_to.items() if offset != committed[index]}

@@ -20,13 +20,15 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from operator import attrgetter
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from synap.clock import Millis
 from synap.engines.bin import Bin
 
 SEGMENT_BYTES = 256 * 1024
-"""A segment that has grown to this is sealed."""
+"""A segment that has grown to this takes no more."""
 SEGMENT_EVENTS = 4_096
 READ_BYTES_MAX = 16 * 1024 * 1024
 """What a read returns at most, unless told otherwise; counted as `max_bytes` counts."""
@@ -50,7 +52,7 @@ _INDEX_BYTES = 16
 _first = attrgetter("first")
 
 
-class Event(NamedTuple):
+class Event(msgspec.Struct, gc=False):
     """What was published, and where it stands."""
 
     offset: int
@@ -65,6 +67,14 @@ class Event(NamedTuple):
     is_json: bool
 
 
+class Usage:
+    """Where partitions count what they take together."""
+
+    def __init__(self) -> None:
+        self.used_bytes = 0
+        """Estimated memory."""
+
+
 class Partition:
     """A log of events."""
 
@@ -75,16 +85,14 @@ class Partition:
         "_max_events",
         "_segments",
         "_start",
+        "_usage",
         "due",
         "next_offset",
-        "tallied_bytes",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, usage: Usage | None = None) -> None:
         self.next_offset = 0
         """What the next event gets."""
-        self.tallied_bytes = 0
-        """What its stream has counted for it so far."""
         self.due: Millis | None = None
         """When a sweep will look at it."""
         self._start = 0
@@ -95,6 +103,8 @@ class Partition:
         self._max_events: int | None = None
         self._max_bytes: int | None = None
         self._max_age_ms: Millis | None = None
+        self._usage = Usage() if usage is None else usage
+        self._usage.used_bytes += self.used_bytes
 
     # Adding and removing
 
@@ -102,7 +112,6 @@ class Partition:
         self,
         event_type: str,
         value: bytes,
-        *,
         is_json: bool,
         key: bytes | None,
         key_is_text: bool,
@@ -111,16 +120,19 @@ class Partition:
     ) -> int:
         """Add an event and return its offset. Timestamps (Unix nanoseconds) never decrease."""
         name, key_bytes = event_type.encode(), key or b""
-        flags = is_json * _IS_JSON | (key is not None) * _HAS_KEY | key_is_text * _KEY_IS_TEXT
+        flags = (_IS_JSON if is_json else 0) | (0 if key is None else _HAS_KEY) | (_KEY_IS_TEXT if key_is_text else 0)
         head = _HEAD.pack(flags, len(name), len(key_bytes), len(headers), len(value))
         event = b"".join((head, name, key_bytes, headers, value))
-        segment = self._segments[-1] if self._segments else None
-        if segment is None or segment.is_sealed:
+        segment = self._segments[-1] if self._segments else self._open_segment(timestamp_ns)
+        if len(segment.data) >= SEGMENT_BYTES or len(segment.ends) >= SEGMENT_EVENTS:
             segment = self._open_segment(timestamp_ns)
-        offset = self.next_offset
+        offset, size = self.next_offset, len(event)
         self.next_offset = offset + 1
-        self._end += len(event)
-        segment.append(event, self._end, timestamp_ns)
+        self._end += size
+        self._usage.used_bytes += size + _INDEX_BYTES
+        segment.data += event
+        segment.ends.append(self._end)
+        segment.times.append(timestamp_ns)
         if self._max_events is not None or self._max_bytes is not None:
             self._remove_excess()
         return offset
@@ -171,7 +183,7 @@ class Partition:
         allowed = self._size_before(start) + bytes_max
         if self._size_before(stop) > allowed:
             stop = max(self._offset_of_size(allowed + 1) - 1, start + 1)
-        return list(self._events(start, stop))
+        return self._events(start, stop)
 
     def read_back(self, offset: int, limit: int, now: Millis, bytes_max: int = READ_BYTES_MAX) -> list[Event]:
         """Like `read`, from `offset`, or the newest, backwards."""
@@ -182,7 +194,7 @@ class Partition:
         allowed = self._size_before(stop) - bytes_max
         if self._size_before(start) < allowed:
             start = min(self._offset_of_size(allowed), stop - 1)
-        return list(self._events(start, stop))[::-1]
+        return self._events(start, stop)[::-1]
 
     def offset_at(self, timestamp_ns: int, now: Millis) -> int:
         """The first offset kept whose timestamp is not before `timestamp_ns`; `next_offset` when there is none."""
@@ -230,18 +242,21 @@ class Partition:
 
     def load_segment(self, first: int, begin: int, data: bytes, ends: bytes, times: bytes) -> None:
         """Add a segment of `dump_segments`."""
-        if self._segments:
-            self._segments[-1].seal()
-        segment = _Segment(first, begin, bytearray(data), array("Q", ends), array("q", times))
-        segment.seal_if_full()
-        self._segments.append(segment)
+        self._add_segment(_Segment(first, begin, bytearray(data), array("Q", ends), array("Q", times)))
 
     def _open_segment(self, timestamp_ns: int) -> _Segment:
         # During recovery nobody sweeps, so this is where memory is given back.
         self._advance(self.oldest(timestamp_ns // _NS_PER_MS))
-        segment = _Segment(self.next_offset, self._end, bytearray(), array("Q"), array("q"))
-        self._segments.append(segment)
+        segment = _Segment(self.next_offset, self._end, bytearray(), array("Q"), array("Q"))
+        self._add_segment(segment)
         return segment
+
+    def _add_segment(self, segment: _Segment) -> None:
+        used_bytes = self.used_bytes
+        if self._segments:
+            self._segments[-1].seal()
+        self._segments.append(segment)
+        self._usage.used_bytes += self.used_bytes - used_bytes
 
     def _remove_excess(self) -> None:
         start = self._start
@@ -256,8 +271,8 @@ class Partition:
 
     def _advance(self, start: int) -> None:
         """Nobody will read what is before `start`: free what lies in whole segments, or is most of one."""
+        used_bytes, segments = self.used_bytes, self._segments
         self._start = start
-        segments = self._segments
         passed = 0
         while passed < len(segments) and segments[passed].stop <= start:
             passed += 1
@@ -267,6 +282,7 @@ class Partition:
             unread = first.position(start) - first.begin
             if unread >= _CUT_BYTES_MIN and 2 * unread > len(first.data):
                 segments[0] = first.since(start)
+        self._usage.used_bytes += self.used_bytes - used_bytes
 
     def _segment_of(self, offset: int) -> int:
         """The index of the segment that holds `offset`, which must be held."""
@@ -306,17 +322,17 @@ class Partition:
             key=lambda offset: ends[offset - first - 1] - _HEAD_BYTES * offset,
         ) + (first + 1)
 
-    def _events(self, start: int, stop: int) -> Iterator[Event]:
+    def _events(self, start: int, stop: int) -> list[Event]:
         index = self._segment_of(start)
-        while start < stop:
-            segment = self._segments[index]
-            until = min(stop, segment.stop)
-            yield from segment.events(start, until)
-            start, index = until, index + 1
+        events = self._segments[index].events(start, stop)
+        while (reached := start + len(events)) < stop:
+            index += 1
+            events += self._segments[index].events(reached, stop)
+        return events
 
 
 class _Segment:
-    """Events one after the other. Sealed, it takes no more."""
+    """Events one after the other. Only the last one of a log takes more; the others are sealed."""
 
     __slots__ = ("begin", "data", "ends", "first", "times")
 
@@ -334,24 +350,9 @@ class _Segment:
         """The offset after the last one."""
         return self.first + len(self.ends)
 
-    @property
-    def is_sealed(self) -> bool:
-        return type(self.data) is bytes
-
-    def append(self, event: bytes, end: int, timestamp_ns: int) -> None:
-        self.data += event
-        self.ends.append(end)
-        self.times.append(timestamp_ns)
-        self.seal_if_full()
-
-    def seal_if_full(self) -> None:
-        if len(self.data) >= SEGMENT_BYTES or len(self.ends) >= SEGMENT_EVENTS:
-            self.seal()
-
     def seal(self) -> None:
         """Give back what was reserved for more events."""
-        if not self.is_sealed:
-            self.data, self.ends, self.times = bytes(self.data), self.ends[:], self.times[:]
+        self.data, self.ends, self.times = bytes(self.data), self.ends[:], self.times[:]
 
     def position(self, offset: int) -> int:
         """How many encoded bytes the log had before the event; `begin` for one that is not after the first."""
@@ -364,28 +365,32 @@ class _Segment:
         begin, index = self.position(offset), offset - self.first
         return _Segment(offset, begin, self.data[begin - self.begin :], self.ends[index:], self.times[index:])
 
-    def events(self, start: int, stop: int) -> Iterator[Event]:
-        """The events of a range of offsets that it holds."""
+    def events(self, start: int, stop: int) -> list[Event]:
+        """The events of a range of offsets, as far as it goes; it holds the first."""
+        stop, unpack, events = min(stop, self.stop), _HEAD.unpack_from, []
         at, past = self.position(start) - self.begin, self.position(stop) - self.begin
         # One copy for all: what is cut out of a bytearray would have to be copied twice.
         data = bytes(memoryview(self.data)[at:past])
         at = 0
-        for offset in range(start, stop):
-            flags, type_bytes, key_bytes, headers_bytes, value_bytes = _HEAD.unpack_from(data, at)
-            key_at = at + _HEAD_BYTES + type_bytes
+        for offset, timestamp_ns in enumerate(self.times[start - self.first : stop - self.first], start):
+            flags, type_bytes, key_bytes, headers_bytes, value_bytes = unpack(data, at)
+            type_at = at + _HEAD_BYTES
+            key_at = type_at + type_bytes
             headers_at = key_at + key_bytes
             value_at = headers_at + headers_bytes
-            yield Event(
-                offset,
-                self.times[offset - self.first],
-                data[at + _HEAD_BYTES : key_at].decode(),
-                data[key_at:headers_at] if flags & _HAS_KEY else None,
-                bool(flags & _KEY_IS_TEXT),
-                data[headers_at:value_at],
-                data[value_at : value_at + value_bytes],
-                bool(flags & _IS_JSON),
-            )
             at = value_at + value_bytes
+            event = Event(
+                offset,
+                timestamp_ns,
+                data[type_at:key_at].decode(),
+                data[key_at:headers_at] if flags & _HAS_KEY else None,
+                flags & _KEY_IS_TEXT != 0,
+                data[headers_at:value_at],
+                data[value_at:at],
+                flags & _IS_JSON != 0,
+            )
+            events.append(event)
+        return events
 
 
 def _last_timestamp(segment: _Segment) -> int:

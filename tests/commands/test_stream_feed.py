@@ -195,7 +195,7 @@ def test_large_events_are_not_rendered_long_before_they_are_wanted(harness: Harn
     for offset in range(10):
         (pushed,) = connection.pulled("r", bytes_max=1)
         assert pushed["offset"] == offset
-        assert len(harness.state.frames._frames) <= offset + 2
+        assert harness.state.frames.bytes <= 2 * 2 * 700_000
 
 
 def test_subscribing_again_begins_anew(harness: Harness, connection: Connection) -> None:

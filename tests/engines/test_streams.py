@@ -9,7 +9,7 @@ import pytest
 
 from synap.engines.arrivals import Arrivals
 from synap.engines.chunks import CHUNK_BYTES
-from synap.engines.partition import SEGMENT_EVENTS
+from synap.engines.partition import SEGMENT_EVENTS, Event
 from synap.engines.streams import STALE_MOMENT_SLACK, MaxAge, Retention, Stream, Streams
 
 NOW = 1_700_000_000_000
@@ -63,7 +63,7 @@ def test_an_event_is_stamped_with_the_time_it_was_published() -> None:
     _, stream = made()
     stream.append(1, "type", b"1", key=b"k", headers=b'{"a":1}', now=NOW)
     (event,) = stream.partitions[1].read(0, 10, NOW)
-    assert event == (0, NOW * 1_000_000, "type", b"k", True, b'{"a":1}', b"1", True)
+    assert event == Event(0, NOW * 1_000_000, "type", b"k", True, b'{"a":1}', b"1", True)
 
 
 def test_the_serial_is_of_no_other_stream_not_even_of_one_of_the_same_name() -> None:
