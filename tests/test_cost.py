@@ -41,7 +41,7 @@ BUDGETS = {
     "sortedset.zadd": (176, 35),
     "queue.publish": (252, 51),
     "stream.publish": (224, 41),
-    "pubsub.publish": (171, 30),
+    "pubsub.publish": (175, 31),
 }
 PAYLOADS: dict[str, Callable[[int], dict[str, Any]]] = {
     "kv.set": lambda n: {"key": f"s{n}", "value": "abc"},
