@@ -15,6 +15,7 @@ import logging
 import math
 import secrets
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -149,7 +150,7 @@ class Server:
         self._removing = asyncio.Lock()
         """Held while files of the journal are removed or replaced."""
         self._snapshotted_at_bytes = 0
-        self._snapshotting: asyncio.subprocess.Process | None = None
+        self._snapshotting: subprocess.Popen[bytes] | None = None
         self._role: Role | None = None
 
     async def start(self) -> None:
@@ -449,14 +450,14 @@ class Server:
         """
         self._committer.commit()
         self._journal.roll()
-        arguments = ("-m", "synap", "journal", "snapshot", "--data", str(self._directory))
-        self._snapshotting = process = await asyncio.create_subprocess_exec(sys.executable, *arguments)
+        command = [sys.executable, "-m", "synap", "journal", "snapshot", "--data", str(self._directory)]
+        # uvloop would fork, for which the server stands still the longer the more memory it has; this is a vfork.
+        self._snapshotting = process = subprocess.Popen(command)  # noqa: ASYNC220
         try:
-            status = await process.wait()
+            status = await asyncio.to_thread(process.wait)
         except asyncio.CancelledError:
-            with suppress(ProcessLookupError):
-                process.terminate()
-            await process.wait()
+            process.terminate()
+            await asyncio.to_thread(process.wait)
             raise
         finally:
             self._snapshotting = None
@@ -571,8 +572,7 @@ class Server:
         try:
             await self._committer.suspend()
             while self._snapshotting is not None:
-                with suppress(ProcessLookupError):
-                    self._snapshotting.terminate()
+                self._snapshotting.terminate()
                 await asyncio.sleep(0.01)
             async with self._removing:
                 await asyncio.to_thread(change)
