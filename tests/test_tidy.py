@@ -88,6 +88,13 @@ def test_only_the_program_prints(name: str) -> None:
     assert not prints or name == "synap/cli.py"
 
 
+@every_file
+def test_nothing_is_begun_by_a_fork(name: str) -> None:
+    # uvloop forks, for which the server stands still the longer the more memory it has; subprocess.Popen does not.
+    called = {node.attr for node in ast.walk(parsed(name)) if isinstance(node, ast.Attribute)}
+    assert not called & {"create_subprocess_exec", "create_subprocess_shell", "fork"}
+
+
 @pytest.mark.parametrize("name", [n for n in NAMES if n.startswith(("synap/engines/", "synap/commands/"))])
 def test_engines_and_commands_know_no_clock_and_no_chance(name: str) -> None:
     assert imported(parsed(name)) & UNPREDICTABLE == MAY_IMPORT.get(name, set())
