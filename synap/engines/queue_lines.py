@@ -132,6 +132,8 @@ class Lines:
         """A line, and where in it a number stands or would stand."""
         line = self._lines[priority]
         if isinstance(line, deque):
+            if line[-1] == seq:
+                return line, len(line) - 1
             at = bisect_left(line, seq, 0, min(len(line), NEAR))
             if at < NEAR:
                 return line, at

@@ -92,6 +92,17 @@ def test_lines_keep_their_order_whoever_comes_and_goes_where(history: list[Step]
             assert real.place(priority, seq) == place
 
 
+def test_a_line_of_which_only_the_ends_are_needed_stays_a_plain_one() -> None:
+    line = lines()
+    for seq in range(1, 11):
+        line.add(5, seq)
+    line.remove(5, 10)
+    line.remove(5, 1)
+    line.add(5, 1)
+    assert type(line._lines[5]) is deque
+    assert list(line) == list(range(1, 10))
+
+
 def test_a_line_whose_inside_was_needed_is_a_plain_one_again_when_it_was_empty() -> None:
     line = lines()
     for seq in range(1, 11):
